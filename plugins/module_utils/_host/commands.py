@@ -1,0 +1,122 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running a host's tools: no shell, a time limit, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+from .errors import GpufleetError
+
+_LAST_LINES = 12
+_KILL_WAIT_SECONDS = 5.0
+
+
+class CommandFailed(GpufleetError):
+    """The command ran and returned a non-zero status."""
+
+
+class CommandMissing(GpufleetError):
+    """The command is not installed."""
+
+
+class CommandTimedOut(GpufleetError):
+    """The command outlasted its limit and its process group was killed."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command returned; ``stdout`` and ``stderr`` are decoded text."""
+
+    argv: Tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 60.0,
+    check: bool = True,
+    env: Optional[Mapping[str, str]] = None,
+    cwd: Optional[Path] = None,
+    stdin: Optional[str] = None,
+) -> CommandResult:
+    """Run ``argv`` in the C locale and return its result.
+
+    Args:
+        argv: the command and its arguments; never a shell string.
+        timeout: seconds until the process group is killed.
+        check: raise CommandFailed on a non-zero status.
+        env: variables added to this process's environment.
+        cwd: working directory.
+        stdin: text fed to standard input; nothing is inherited.
+
+    Raises:
+        CommandMissing, CommandTimedOut, CommandFailed.
+    """
+    words = tuple(argv)
+    environment: Dict[str, str] = {**os.environ, "LC_ALL": "C", **(env or {})}
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=cwd,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise CommandMissing(
+            "command_missing",
+            read=f"{error.filename}: no such file",
+            want=f"{words[0]} to run {shlex.join(words)}",
+            remedy=f"install the package that provides {words[0]} on this host",
+        ) from error
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        _kill_group(process)
+        raise CommandTimedOut(
+            "command_timed_out",
+            read=f"{shlex.join(words)} still running after {timeout:g} s",
+            want=f"an answer within {timeout:g} s",
+            remedy="look at the host's load and journal, then run again",
+        ) from error
+    result = CommandResult(words, process.returncode, stdout, stderr)
+    if check and result.rc != 0:
+        raise failure(result)
+    return result
+
+
+def failure(result: CommandResult) -> CommandFailed:
+    """Return the error that tells of ``result``, with the last lines it printed."""
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-_LAST_LINES:]
+    return CommandFailed(
+        "command_failed",
+        read=f"{shlex.join(result.argv)} returned {result.rc}: " + "\n".join(said),
+        want="status 0",
+        remedy="mend what the command names, then run again",
+    )
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.communicate(timeout=_KILL_WAIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Uninterruptible in the kernel: waiting longer would hang this process too.
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading files that may be absent, and replacing them so that a crash leaves old or new."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Optional
+
+_CHUNK_BYTES = 1 << 20
+
+
+def read_bytes(path: Path) -> Optional[bytes]:
+    """Return the file's bytes, or None where it does not exist or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def read_text(path: Path) -> Optional[str]:
+    """Return the file's text (undecodable bytes escaped), or None as read_bytes does."""
+    data = read_bytes(path)
+    return None if data is None else data.decode("utf-8", "backslashreplace")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the file's SHA-256 as 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+    """Make ``path`` hold ``data`` with ``mode``; return whether anything changed.
+
+    The new file is written beside the old one, flushed to disk and renamed over it, so a crash
+    at any instant leaves the old content or the new, never a part. Missing parent directories
+    are made with mode 0755.
+
+    Raises:
+        OSError: the file system refused; the old file is untouched.
+    """
+    if read_bytes(path) == data and (path.stat().st_mode & 0o7777) == mode:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+    return True
+
+
+def remove(path: Path) -> bool:
+    """Remove a file and flush its directory; return whether there was one.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_directory(path.parent)
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries to disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file's content before and after; None stands for an absent file."""
+
+    path: Path
+    before: Optional[bytes]
+    after: Optional[bytes]
+    mode: int = 0o644
+
+    @property
+    def is_change(self) -> bool:
+        """Whether applying would alter the content."""
+        return self.before != self.after
+
+    def apply(self) -> bool:
+        """Write or remove the file; return whether anything changed.
+
+        Raises:
+            OSError: the file system refused; the old file is untouched.
+        """
+        if self.after is None:
+            return remove(self.path)
+        return atomic_write(self.path, self.after, mode=self.mode)
+
+    def as_diff(self) -> Dict[str, str]:
+        """Return Ansible's diff record: before, after and their headers, as text."""
+        return {
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+            "before": (self.before or b"").decode("utf-8", "backslashreplace"),
+            "after": (self.after or b"").decode("utf-8", "backslashreplace"),
+        }
