@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -13,8 +13,8 @@ from ._host.errors import GpufleetError
 
 
 def main(
-    argument_spec: Dict[str, Any],
-    body: Callable[[AnsibleModule], Dict[str, Any]],
+    argument_spec: dict[str, Any],
+    body: Callable[[AnsibleModule], dict[str, Any]],
     *,
     supports_check_mode: bool = True,
     **module_arguments: Any,

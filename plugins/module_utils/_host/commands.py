@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Tuple
 
 from .errors import GpufleetError
 
@@ -36,7 +35,7 @@ class CommandTimedOut(GpufleetError):
 class CommandResult:
     """What a command returned; ``stdout`` and ``stderr`` are decoded text."""
 
-    argv: Tuple[str, ...]
+    argv: tuple[str, ...]
     rc: int
     stdout: str
     stderr: str
@@ -47,9 +46,9 @@ def run(
     *,
     timeout: float = 60.0,
     check: bool = True,
-    env: Optional[Mapping[str, str]] = None,
-    cwd: Optional[Path] = None,
-    stdin: Optional[str] = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
 ) -> CommandResult:
     """Run ``argv`` in the C locale and return its result.
 
@@ -65,7 +64,7 @@ def run(
         CommandMissing, CommandTimedOut, CommandFailed.
     """
     words = tuple(argv)
-    environment: Dict[str, str] = {**os.environ, "LC_ALL": "C", **(env or {})}
+    environment: dict[str, str] = {**os.environ, "LC_ALL": "C", **(env or {})}
     try:
         process = subprocess.Popen(
             words,

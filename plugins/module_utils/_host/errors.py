@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Dict
-
 
 class GpufleetError(Exception):
     """A refusal or failure that an operator can act on.
@@ -25,6 +23,6 @@ class GpufleetError(Exception):
         self.want = want
         self.remedy = remedy
 
-    def as_dict(self) -> Dict[str, str]:
+    def as_dict(self) -> dict[str, str]:
         """Return code, read, want and remedy as plain data for a module's result."""
         return {"code": self.code, "read": self.read, "want": self.want, "remedy": self.remedy}

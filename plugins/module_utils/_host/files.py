@@ -11,12 +11,11 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional
 
 _CHUNK_BYTES = 1 << 20
 
 
-def read_bytes(path: Path) -> Optional[bytes]:
+def read_bytes(path: Path) -> bytes | None:
     """Return the file's bytes, or None where it does not exist or cannot be read."""
     try:
         return path.read_bytes()
@@ -24,7 +23,7 @@ def read_bytes(path: Path) -> Optional[bytes]:
         return None
 
 
-def read_text(path: Path) -> Optional[str]:
+def read_text(path: Path) -> str | None:
     """Return the file's text (undecodable bytes escaped), or None as read_bytes does."""
     data = read_bytes(path)
     return None if data is None else data.decode("utf-8", "backslashreplace")
@@ -101,8 +100,8 @@ class FileChange:
     """One file's content before and after; None stands for an absent file."""
 
     path: Path
-    before: Optional[bytes]
-    after: Optional[bytes]
+    before: bytes | None
+    after: bytes | None
     mode: int = 0o644
 
     @property
@@ -120,7 +119,7 @@ class FileChange:
             return remove(self.path)
         return atomic_write(self.path, self.after, mode=self.mode)
 
-    def as_diff(self) -> Dict[str, str]:
+    def as_diff(self) -> dict[str, str]:
         """Return Ansible's diff record: before, after and their headers, as text."""
         return {
             "before_header": str(self.path),
