@@ -1,0 +1,558 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result of p2p_verify, schema version 1: the one contract of module, report and Python face.
+
+Every class has ``to_dict()`` (plain JSON data) and ``from_dict()`` (validated; raises
+MalformedResult, a GpufleetError that names the place). Units: bandwidth in GB/s with GB = 1e9
+bytes, latency in microseconds, sizes and offsets in bytes, wall time in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .decode import Reader, malformed
+
+SCHEMA_VERSION = 1
+
+PASS = "pass"
+WARN = "warn"
+FAIL = "fail"
+NOT_APPLICABLE = "not_applicable"
+PAIR_VERDICTS = (PASS, WARN, FAIL, NOT_APPLICABLE)
+HOST_VERDICTS = (PASS, WARN, FAIL)
+
+PASSED = "passed"
+FAILED = "failed"
+NOT_RUN = "not_run"
+CHECK_STATES = (PASSED, FAILED, NOT_RUN)
+CHECKS = ("copy_write", "copy_read", "sm_write", "sm_read", "ping_pong")
+
+NO_IOMMU = "none"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The loaded NVIDIA module.
+
+    Attributes:
+        version: userspace-visible version, e.g. ``595.58.03``; None where NVML does not tell.
+        build_id: GNU build-id of the running nvidia.ko, lower-case hex; None when not loaded.
+        patched: True if build_id is the expected one, False if another, None if nothing was
+            expected (a module cannot be told from its name or version).
+    """
+
+    version: str | None
+    build_id: str | None
+    patched: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"version": self.version, "build_id": self.build_id, "patched": self.patched}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Driver:
+        """Return the Driver in ``data``; raises MalformedResult."""
+        return cls._read(Reader(data, "driver"))
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Driver:
+        return cls(
+            reader.optional("version", reader.text),
+            reader.optional("build_id", reader.text),
+            reader.optional("patched", reader.flag),
+        )
+
+
+@dataclass(frozen=True)
+class GpuLink:
+    """A GPU's own PCIe link as trained: generation 1-6 and lanes; None where unreadable.
+
+    ``under_load`` tells whether it was read while copying: an idle link may sit at generation 1.
+    """
+
+    gen: int | None
+    width: int | None
+    under_load: bool
+    max_gen: int | None
+    max_width: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "gen": self.gen,
+            "width": self.width,
+            "under_load": self.under_load,
+            "max_gen": self.max_gen,
+            "max_width": self.max_width,
+        }
+
+    @classmethod
+    def _read(cls, reader: Reader) -> GpuLink:
+        return cls(
+            reader.optional("gen", reader.integer),
+            reader.optional("width", reader.integer),
+            reader.flag("under_load"),
+            reader.optional("max_gen", reader.integer),
+            reader.optional("max_width", reader.integer),
+        )
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that held a context on the GPU when the run began."""
+
+    pid: int
+    name: str
+    memory_bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"pid": self.pid, "name": self.name, "memory_bytes": self.memory_bytes}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> GpuProcess:
+        return cls(
+            reader.integer("pid"),
+            reader.text("name"),
+            reader.optional("memory_bytes", reader.integer),
+        )
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of the host.
+
+    Attributes:
+        index: position by PCI address, the same as CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+        bdf: PCI address with a four-digit domain, lower case: ``0000:01:00.0``.
+        compute_capability: ``"12.0"``.
+        generation: turing, ampere, ada, hopper, blackwell …
+        memory_bytes, bar1_bytes: sizes; None where not told.
+        numa_node: None on a host without NUMA information.
+        display: whether a display or console is attached.
+    """
+
+    index: int
+    uuid: str
+    bdf: str
+    name: str
+    compute_capability: str | None
+    generation: str | None
+    memory_bytes: int | None
+    bar1_bytes: int | None
+    link: GpuLink
+    numa_node: int | None
+    display: bool
+    processes: tuple[GpuProcess, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "index": self.index,
+            "uuid": self.uuid,
+            "bdf": self.bdf,
+            "name": self.name,
+            "compute_capability": self.compute_capability,
+            "generation": self.generation,
+            "memory_bytes": self.memory_bytes,
+            "bar1_bytes": self.bar1_bytes,
+            "link": self.link.to_dict(),
+            "numa_node": self.numa_node,
+            "display": self.display,
+            "processes": [process.to_dict() for process in self.processes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Gpu:
+        """Return the Gpu in ``data``; raises MalformedResult."""
+        return cls._read(Reader(data, "gpu"))
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Gpu:
+        return cls(
+            index=reader.integer("index"),
+            uuid=reader.text("uuid"),
+            bdf=reader.text("bdf"),
+            name=reader.text("name"),
+            compute_capability=reader.optional("compute_capability", reader.text),
+            generation=reader.optional("generation", reader.text),
+            memory_bytes=reader.optional("memory_bytes", reader.integer),
+            bar1_bytes=reader.optional("bar1_bytes", reader.integer),
+            link=GpuLink._read(reader.child("link")),
+            numa_node=reader.optional("numa_node", reader.integer),
+            display=reader.flag("display"),
+            processes=tuple(GpuProcess._read(item) for item in reader.children("processes")),
+        )
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One PCIe link of a pair's path, named by the device at its lower end.
+
+    ``gen`` and ``width`` are as trained under load (None where unreadable); ``redirect`` are the
+    ACS bits of the port above that send peer traffic through the root: RR, CR, EC.
+    """
+
+    bdf: str
+    gen: int | None
+    width: int | None
+    max_gen: int | None
+    max_width: int | None
+    redirect: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "bdf": self.bdf,
+            "gen": self.gen,
+            "width": self.width,
+            "max_gen": self.max_gen,
+            "max_width": self.max_width,
+            "redirect": list(self.redirect),
+        }
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Hop:
+        return cls(
+            reader.text("bdf"),
+            reader.optional("gen", reader.integer),
+            reader.optional("width", reader.integer),
+            reader.optional("max_gen", reader.integer),
+            reader.optional("max_width", reader.integer),
+            reader.texts("redirect"),
+        )
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What the driver claims, which proves nothing.
+
+    ``cuda`` is cuDeviceCanAccessPeer; the NVML words are OK, CNS, GNS, TNS, DR, NS, U or None.
+    """
+
+    cuda: bool | None
+    nvml_read: str | None
+    nvml_write: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"cuda": self.cuda, "nvml_read": self.nvml_read, "nvml_write": self.nvml_write}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Capability:
+        return cls(
+            reader.optional("cuda", reader.flag),
+            reader.optional("nvml_read", reader.text),
+            reader.optional("nvml_write", reader.text),
+        )
+
+
+@dataclass(frozen=True)
+class Correctness:
+    """The five checks of one ordered pair, judged by the owner of the memory.
+
+    copy_* by copy engine, sm_* by kernels; write: the initiator is the source GPU; read: the
+    initiator is the destination. ``first_bad_offset`` is the byte offset of the first wrong byte
+    of the first failed check.
+    """
+
+    copy_write: str = NOT_RUN
+    copy_read: str = NOT_RUN
+    sm_write: str = NOT_RUN
+    sm_read: str = NOT_RUN
+    ping_pong: str = NOT_RUN
+    first_bad_offset: int | None = None
+
+    @property
+    def any_failed(self) -> bool:
+        """Whether a check that ran found wrong data."""
+        return FAILED in self.states().values()
+
+    def states(self) -> dict[str, str]:
+        """Return check name to passed, failed or not_run, in the order they are run."""
+        return {name: getattr(self, name) for name in CHECKS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**self.states(), "first_bad_offset": self.first_bad_offset}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Correctness:
+        states = [reader.choice(name, CHECK_STATES) for name in CHECKS]
+        return cls(*states, first_bad_offset=reader.optional("first_bad_offset", reader.integer))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Bandwidth in GB/s (1e9 bytes per second): one direction, and both at once summed."""
+
+    uni: float | None = None
+    bidi: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"uni": self.uni, "bidi": self.bidi}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Rates:
+        return cls(reader.optional("uni", reader.number), reader.optional("bidi", reader.number))
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Copy-engine bandwidth of one ordered pair in GB/s.
+
+    Attributes:
+        off: staged by ourselves through pinned host memory.
+        on: written directly with peer access enabled.
+        ceiling: of the slowest hop of the path in one direction; None where no link is readable.
+        fraction: on.uni / ceiling.
+        payload_bytes: PCIe maximum payload the ceiling was computed with; None over NVLink.
+        payload_assumed: True where it could not be read and 256 was assumed.
+    """
+
+    off: Rates = Rates()
+    on: Rates = Rates()
+    ceiling: float | None = None
+    fraction: float | None = None
+    payload_bytes: int | None = None
+    payload_assumed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "unit": "GB/s",
+            "off": self.off.to_dict(),
+            "on": self.on.to_dict(),
+            "ceiling": self.ceiling,
+            "fraction": self.fraction,
+            "payload_bytes": self.payload_bytes,
+            "payload_assumed": self.payload_assumed,
+        }
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Bandwidth:
+        reader.choice("unit", ("GB/s",))
+        return cls(
+            Rates._read(reader.child("off")),
+            Rates._read(reader.child("on")),
+            reader.optional("ceiling", reader.number),
+            reader.optional("fraction", reader.number),
+            reader.optional("payload_bytes", reader.integer),
+            reader.flag("payload_assumed"),
+        )
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one ordered pair in microseconds.
+
+    ``off`` and ``on`` are queued 16-byte copies (comparable with p2pBandwidthLatencyTest);
+    ``pointer_chase`` is one dependent load from peer memory; ``ping_pong`` one round trip of a
+    flag and 256 bytes between two resident kernels.
+    """
+
+    off: float | None = None
+    on: float | None = None
+    pointer_chase: float | None = None
+    ping_pong: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "unit": "us",
+            "off": self.off,
+            "on": self.on,
+            "pointer_chase": self.pointer_chase,
+            "ping_pong": self.ping_pong,
+        }
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Latency:
+        reader.choice("unit", ("us",))
+        return cls(
+            reader.optional("off", reader.number),
+            reader.optional("on", reader.number),
+            reader.optional("pointer_chase", reader.number),
+            reader.optional("ping_pong", reader.number),
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One ordered pair: data moves from GPU ``source`` to GPU ``target`` (indices of gpus).
+
+    In JSON the two are ``from`` and ``to``. ``path`` is PIX, PXB, PHB, NODE, SYS, or NV# with the
+    number of NVLinks; ``reasons`` are codes of docs/verification.md, the gravest first; ``detail``
+    says in one line what was seen, empty where nothing was wrong.
+    """
+
+    source: int
+    target: int
+    path: str
+    hops: tuple[Hop, ...]
+    capability: Capability
+    correctness: Correctness
+    bandwidth: Bandwidth
+    latency: Latency
+    verdict: str
+    reasons: tuple[str, ...]
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "from": self.source,
+            "to": self.target,
+            "path": self.path,
+            "hops": [hop.to_dict() for hop in self.hops],
+            "capability": self.capability.to_dict(),
+            "correctness": self.correctness.to_dict(),
+            "bandwidth": self.bandwidth.to_dict(),
+            "latency": self.latency.to_dict(),
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "detail": self.detail,
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Pair:
+        """Return the Pair in ``data``; raises MalformedResult."""
+        return cls._read(Reader(data, "pair"))
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Pair:
+        return cls(
+            source=reader.integer("from"),
+            target=reader.integer("to"),
+            path=reader.text("path"),
+            hops=tuple(Hop._read(item) for item in reader.children("hops")),
+            capability=Capability._read(reader.child("capability")),
+            correctness=Correctness._read(reader.child("correctness")),
+            bandwidth=Bandwidth._read(reader.child("bandwidth")),
+            latency=Latency._read(reader.child("latency")),
+            verdict=reader.choice("verdict", PAIR_VERDICTS),
+            reasons=reader.texts("reasons"),
+            detail=reader.text("detail"),
+        )
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why pairs failed or are slow: a stable code, what was read, and what to do."""
+
+    code: str
+    evidence: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"code": self.code, "evidence": self.evidence, "remedy": self.remedy}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Cause:
+        return cls(reader.text("code"), reader.text("evidence"), reader.text("remedy"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything p2p_verify found on one host.
+
+    Attributes:
+        host: the host's own name (uname nodename).
+        kernel: running release; cmdline: /proc/cmdline.
+        iommu_groups: GPU's bdf to the type of its IOMMU group as the kernel words it
+            (``identity``, ``DMA``, ``DMA-FQ``, ``unknown``) or ``none`` where there is no IOMMU.
+            In JSON: ``iommu.gpu_groups``.
+        gpus: ordered by index; pairs: every ordered pair that was looked at.
+        groups: largest sets of GPU indices in which every ordered pair passed, each of at least
+            two, for CUDA_VISIBLE_DEVICES.
+        buffer_bytes: bytes each check and bandwidth copy moved.
+        wall_seconds: duration of the whole run.
+    """
+
+    host: str
+    driver: Driver
+    kernel: str
+    cmdline: str
+    iommu_groups: Mapping[str, str]
+    gpus: tuple[Gpu, ...]
+    pairs: tuple[Pair, ...]
+    groups: tuple[tuple[int, ...], ...]
+    causes: tuple[Cause, ...]
+    verdict: str
+    buffer_bytes: int
+    wall_seconds: float
+
+    def pair(self, source: int, target: int) -> Pair | None:
+        """Return the ordered pair, or None where it was not looked at."""
+        for pair in self.pairs:
+            if (pair.source, pair.target) == (source, target):
+                return pair
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain JSON data, with ``schema``: 1."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "host": self.host,
+            "driver": self.driver.to_dict(),
+            "kernel": self.kernel,
+            "cmdline": self.cmdline,
+            "iommu": {"gpu_groups": dict(self.iommu_groups)},
+            "gpus": [gpu.to_dict() for gpu in self.gpus],
+            "pairs": [pair.to_dict() for pair in self.pairs],
+            "groups": [list(group) for group in self.groups],
+            "causes": [cause.to_dict() for cause in self.causes],
+            "verdict": self.verdict,
+            "buffer_bytes": self.buffer_bytes,
+            "wall_seconds": self.wall_seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Result:
+        """Return the Result in ``data``.
+
+        Raises:
+            MalformedResult: another schema version, a missing key, a value of another type, or a
+                pair or group that names a GPU which is not listed.
+        """
+        reader = Reader(data, "")
+        if reader.integer("schema") != SCHEMA_VERSION:
+            raise malformed("schema", reader.value("schema"), f"schema version {SCHEMA_VERSION}")
+        result = cls(
+            host=reader.text("host"),
+            driver=Driver._read(reader.child("driver")),
+            kernel=reader.text("kernel"),
+            cmdline=reader.text("cmdline"),
+            iommu_groups=reader.child("iommu").text_map("gpu_groups"),
+            gpus=tuple(Gpu._read(item) for item in reader.children("gpus")),
+            pairs=tuple(Pair._read(item) for item in reader.children("pairs")),
+            groups=_groups(reader),
+            causes=tuple(Cause._read(item) for item in reader.children("causes")),
+            verdict=reader.choice("verdict", HOST_VERDICTS),
+            buffer_bytes=reader.integer("buffer_bytes"),
+            wall_seconds=reader.number("wall_seconds"),
+        )
+        result._refuse_unknown_gpus()
+        return result
+
+    def _refuse_unknown_gpus(self) -> None:
+        known = {gpu.index for gpu in self.gpus}
+        named = [(f"pairs {p.source}>{p.target}", {p.source, p.target}) for p in self.pairs]
+        named += [(f"group {list(group)}", set(group)) for group in self.groups]
+        for place, indices in named:
+            if not indices <= known:
+                raise malformed(place, sorted(indices - known), f"GPU indices of {sorted(known)}")
+
+
+def _groups(reader: Reader) -> tuple[tuple[int, ...], ...]:
+    groups = []
+    for position, item in enumerate(reader.array("groups")):
+        inner = Reader({"group": item}, f"groups[{position}]")
+        groups.append(inner.integers("group"))
+    return tuple(groups)
