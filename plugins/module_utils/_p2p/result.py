@@ -282,8 +282,14 @@ class Correctness:
 
     @classmethod
     def _read(cls, reader: Reader) -> Correctness:
-        states = [reader.choice(name, CHECK_STATES) for name in CHECKS]
-        return cls(*states, first_bad_offset=reader.optional("first_bad_offset", reader.integer))
+        return cls(
+            copy_write=reader.choice("copy_write", CHECK_STATES),
+            copy_read=reader.choice("copy_read", CHECK_STATES),
+            sm_write=reader.choice("sm_write", CHECK_STATES),
+            sm_read=reader.choice("sm_read", CHECK_STATES),
+            ping_pong=reader.choice("ping_pong", CHECK_STATES),
+            first_bad_offset=reader.optional("first_bad_offset", reader.integer),
+        )
 
 
 @dataclass(frozen=True)
