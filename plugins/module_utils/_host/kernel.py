@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running kernel, the installed ones, and which of them modules can be built for."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import read_text
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The running kernel; ``installed`` and ``with_headers`` list releases, oldest first."""
+
+    release: str
+    architecture: str
+    cmdline: str
+    installed: tuple[str, ...]
+    with_headers: tuple[str, ...]
+
+    @property
+    def headers(self) -> bool:
+        """Whether modules can be built for the running release."""
+        return self.release in self.with_headers
+
+
+def release_order(release: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts 6.1.0-9 before 6.1.0-10."""
+    return tuple(
+        (1, int(part), "") if part.isdigit() else (0, 0, part)
+        for part in re.findall(r"[0-9]+|[^0-9]+", release)
+    )
+
+
+def read_kernel(root: Path = Path("/")) -> Kernel:
+    """Return the kernel facts of the host whose file system begins at ``root``."""
+    machine = os.uname()
+    # A left-over directory of a removed kernel holds DKMS modules at most, no kernel/.
+    releases = sorted(
+        (path.name for path in _directories(root / "lib/modules") if (path / "kernel").is_dir()),
+        key=release_order,
+    )
+    return Kernel(
+        release=(read_text(root / "proc/sys/kernel/osrelease") or machine.release).strip(),
+        architecture=(read_text(root / "proc/sys/kernel/arch") or machine.machine).strip(),
+        cmdline=(read_text(root / "proc/cmdline") or "").strip(),
+        installed=tuple(releases),
+        with_headers=tuple(release for release in releases if _has_headers(root, release)),
+    )
+
+
+def _has_headers(root: Path, release: str) -> bool:
+    build = root / "lib/modules" / release / "build"
+    # Debian's link is absolute; below another root it must be followed from there.
+    if build.is_symlink():
+        target = build.readlink()
+        build = root / target.relative_to("/") if target.is_absolute() else build
+    return (build / "Makefile").is_file()
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if entry.is_dir()]
+    except OSError:
+        return []
