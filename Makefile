@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# `make help` lists the targets. Each sets up what it needs first; nothing is done twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The interpreter the virtual environment is made with: 3.11 or newer.
+PYTHON ?= python3
+# A real fleet; without it the lab's virtual machines.
+INVENTORY ?=
+# More arguments for ansible-playbook, e.g. ARGS='--check --diff' or ARGS='--skip-tags iommu'.
+ARGS ?=
+
+VENV := .venv
+# What the environment follows from. A new content gives a new stamp, and so a new setup.
+SETUP_INPUTS := pyproject.toml constraints.txt galaxy.yml scripts/setup-venv
+STAMP := $(VENV)/.setup-$(shell cat $(SETUP_INPUTS) | sha256sum | cut -c1-16)
+WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+PYTEST := $(WITH_VENV) python -m pytest
+SCENARIOS := $(notdir $(patsubst %/,%,$(dir $(wildcard molecule/*/molecule.yml))))
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@echo
+	@echo "make site INVENTORY=path    works on a real fleet instead of the lab"
+	@echo "make site ARGS='--check'    gives ansible-playbook more arguments"
+
+# --- what everything else needs ---------------------------------------------------------------
+
+.PHONY: setup
+setup: packages-python $(STAMP) ## make .venv with the versions of constraints.txt
+
+# Root is needed only where a program is missing; the script says which, why and how.
+.PHONY: packages-python packages-lab packages-test
+packages-python packages-lab packages-test: packages-%:
+	@scripts/check-python "$(PYTHON)"
+	@scripts/install-system-packages "$(PYTHON)" $*
+
+$(STAMP): | packages-python
+	@scripts/setup-venv "$(PYTHON)" $(VENV) $@
+
+.PHONY: constraints
+constraints: setup ## resolve the development versions anew and write constraints.txt
+	$(WITH_VENV) python scripts/refresh-constraints
+
+# --- the product ------------------------------------------------------------------------------
+
+.PHONY: site
+site: setup $(if $(INVENTORY),,lab) ## the main job: preflight, IOMMU, driver, reboot, verify, report
+	$(WITH_VENV) ansible-playbook site.yml -i $(or $(INVENTORY),inventories/lab) $(ARGS)
+
+# Root is needed for the lab's disk image: loop devices, mounts and a chroot.
+.PHONY: lab
+lab: setup packages-lab ## start the lab's virtual machines (needs root)
+	$(WITH_VENV) gpufleet lab up
+
+.PHONY: lab-destroy
+lab-destroy: setup ## stop the lab's virtual machines and remove their disks
+	$(WITH_VENV) gpufleet lab destroy
+
+# --- the tests --------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup packages-lab packages-test ## every test there is; CI does exactly this (needs root)
+	@scripts/run-tests lint pytest sanity molecule
+
+.PHONY: pytest
+pytest: setup packages-lab packages-test ## unit, packaging and integration in one run (needs root)
+	$(PYTEST) tests/unit tests/packaging tests/integration
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
+	$(WITH_VENV) ruff check .
+	$(WITH_VENV) ruff format --check .
+	$(WITH_VENV) MYPYPATH=collection:src mypy -p gpufleet
+	$(WITH_VENV) MYPYPATH=collection:src mypy -p ansible_collections.gpufleet.p2p.plugins.module_utils
+	$(WITH_VENV) yamllint --strict .
+	$(WITH_VENV) ansible-lint --offline --profile production --strict
+
+.PHONY: unit
+unit: setup ## tests of single parts: no root, seconds
+	$(PYTEST) tests/unit
+
+.PHONY: integration
+integration: setup packages-lab packages-test ## native builds, DKMS, GRUB on fake roots (needs root)
+	$(PYTEST) tests/integration
+
+.PHONY: packaging
+packaging: setup ## the four ways to install, from a clean clone of HEAD
+	$(PYTEST) tests/packaging
+
+.PHONY: sanity
+sanity: setup ## ansible-test sanity on an installed copy of the collection
+	$(WITH_VENV) scripts/run-sanity
+
+.PHONY: molecule
+molecule: setup packages-lab ## every Molecule scenario on virtual machines (needs root)
+	@for scenario in $(SCENARIOS); do \
+	  $(WITH_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s $$scenario; \
+	done
+
+# --- the rest ---------------------------------------------------------------------------------
+
+.PHONY: clean
+clean: ## remove what was made here; the lab has lab-destroy
+	rm -rf $(VENV) .ansible .cache build dist reports *.tar.gz
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
