@@ -18,12 +18,11 @@ from .config_space import (
     find_capability,
     is_answering,
 )
-from .pci import read_config
+from .pci import EXTENDED_BYTES, read_config
 
 # The control bits that redirect peer-to-peer traffic: requests, completions, and (by egress
 # control) chosen ports.
 _REDIRECT_BITS = (("RR", 0x04), ("CR", 0x08), ("EC", 0x20))
-_CONFIG_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def parse_acs(bdf: str, config: bytes) -> AcsState:
 
 def read_acs(root: Path, bdf: str) -> AcsState:
     """Return the ACS state of the function at ``bdf``."""
-    return parse_acs(bdf, read_config(root, bdf, _CONFIG_BYTES))
+    return parse_acs(bdf, read_config(root, bdf, EXTENDED_BYTES))
 
 
 def _is_complete(config: bytes) -> bool:

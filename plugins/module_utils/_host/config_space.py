@@ -24,6 +24,10 @@ PCI_EXPRESS_CAPABILITY = 0x10  # PCI_CAP_ID_EXP
 _DEVICE_CONTROL = 0x08  # PCI_EXP_DEVCTL
 ACS_EXTENDED_CAPABILITY = 0x000D  # PCI_EXT_CAP_ID_ACS
 _ACS_CONTROL = 0x06  # PCI_ACS_CTRL
+RESIZABLE_BAR_CAPABILITY = 0x0015  # PCI_EXT_CAP_ID_REBAR
+_RESIZABLE_BAR_SIZES = 0x04  # PCI_REBAR_CAP: from bit 4 on, bit n stands for 2^(n-4) MiB
+_RESIZABLE_BAR_CONTROL = 0x08  # PCI_REBAR_CTRL: bits 7:5 hold the number of resizable BARs
+_RESIZABLE_BAR_ENTRY = 8
 
 
 def is_answering(config: bytes) -> bool:
@@ -82,3 +86,20 @@ def acs_control(config: bytes) -> int | None:
         return None
     (control,) = struct.unpack_from("<H", config, offset + _ACS_CONTROL)
     return int(control)
+
+
+def largest_resizable_bar(config: bytes) -> int | None:
+    """Return the largest size in bytes that any BAR can be given; None where none is resizable."""
+    offset = find_extended_capability(config, RESIZABLE_BAR_CAPABILITY)
+    if offset is None or offset + _RESIZABLE_BAR_CONTROL + 4 > len(config):
+        return None
+    (control,) = struct.unpack_from("<I", config, offset + _RESIZABLE_BAR_CONTROL)
+    entries = (control >> 5) & 0b111
+    sizes: list[int] = []
+    for entry in range(entries):
+        position = offset + _RESIZABLE_BAR_SIZES + entry * _RESIZABLE_BAR_ENTRY
+        if position + 4 <= len(config):
+            (supported,) = struct.unpack_from("<I", config, position)
+            if supported >> 4:
+                sizes.append((1 << 20) << ((supported >> 4).bit_length() - 1))
+    return max(sizes, default=None)

@@ -10,11 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config_space import CONVENTIONAL_BYTES, is_answering, max_payload_bytes
+from .config_space import (
+    CONVENTIONAL_BYTES,
+    is_answering,
+    largest_resizable_bar,
+    max_payload_bytes,
+)
 from .errors import GpufleetError
 from .files import read_text
 
 DEFAULT_GPU_MATCH = ("10de:*:03",)
+EXTENDED_BYTES = 4096
 
 _BDF = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])")
 _SPEED = re.compile(r"(\d+(?:\.\d+)?) GT/s")
@@ -152,6 +158,15 @@ def matches(device: PciDevice, patterns: Sequence[str]) -> bool:
 def read_config(root: Path, bdf: str, limit: int) -> bytes:
     """Return up to ``limit`` bytes of configuration space; empty where unreadable."""
     return _read_start(root / "sys/bus/pci/devices" / bdf / "config", limit)
+
+
+def read_largest_bar(root: Path, bdf: str) -> int | None:
+    """Return the largest size in bytes that the function's BARs support, by its own account.
+
+    None where it has no resizable BAR or extended configuration space is unreadable (it takes
+    root); whether the bridges above leave room for that size is another matter.
+    """
+    return largest_resizable_bar(read_config(root, bdf, EXTENDED_BYTES))
 
 
 def _matches(device: PciDevice, pattern: str) -> bool:

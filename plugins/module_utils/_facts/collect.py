@@ -1,0 +1,231 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that gates, roles and reports judge a host by, read in one pass.
+
+The order of reading goes from files to NVML to the few commands, and nothing is changed. What
+cannot be known here (NVML without a driver, ACS without root) is told as unknown: it is for the
+gates to say what an unknown means.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .._boot.detect import detect
+from .._driver import dkms
+from .._driver.identity import installed_module, loaded_module, modprobe_override
+from .._driver.userspace import userspace_version
+from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
+from .._host.acs import AcsState, read_acs
+from .._host.cpu import read_cpu
+from .._host.device_users import DeviceUser, device_minors, device_users
+from .._host.errors import GpufleetError
+from .._host.iommu import IDENTITY, UNKNOWN
+from .._host.kernel import Kernel, read_kernel
+from .._host.pci import DEFAULT_GPU_MATCH, normalise_bdf, read_devices
+from .._host.secure_boot import read_secure_boot
+from .gpus import gpu_records, matching_gpus
+
+SCHEMA = 1
+Record = dict[str, Any]
+
+_MODULE = "nvidia"
+# Where a driver build, its sources, and the boot files of a trial go.
+_DISK_PATHS = ("/boot", "/usr", "/var")
+
+
+def collect(
+    root: Path = Path("/"),
+    gpu_match: Sequence[str] = DEFAULT_GPU_MATCH,
+    pynvml_path: str | None = None,
+) -> Record:
+    """Return the host's facts, schema 1, as plain data (the p2p_facts module documents them).
+
+    Args:
+        root: where the host's file system begins.
+        gpu_match: ``vendor:device:class-prefix`` patterns of the functions that are GPUs.
+        pynvml_path: directory that holds pynvml.py; None to import an installed one.
+
+    Raises:
+        PciPatternInvalid: a pattern in ``gpu_match`` does not have that form.
+    """
+    devices = read_devices(root)
+    told, nvml_record = _ask_nvml(pynvml_path)
+    users = {} if nvml_record["nvml"] else _users_by_gpu(root)
+    gpus = gpu_records(root, devices, matching_gpus(devices, gpu_match), told, users)
+    kernel = read_kernel(root)
+    driver = driver_record(root, kernel.release)
+    bridges = sorted({bdf for gpu in gpus for bdf in gpu["upstream"]})
+    return {
+        "schema": SCHEMA,
+        "kernel": kernel_record(kernel),
+        "cpu": asdict(read_cpu(root)),
+        "iommu": iommu_record(root, gpus),
+        "secure_boot": asdict(read_secure_boot(root)),
+        "boot_loader": boot_loader_record(root),
+        "gpus": gpus,
+        "processes_source": _processes_source(nvml_record["nvml"], driver["loaded"]),
+        "acs": [acs_record(read_acs(root, bdf)) for bdf in bridges],
+        "driver": {**driver, **nvml_record},
+        "dkms": dkms_record(root),
+        "disk": free_bytes(root, _DISK_PATHS),
+    }
+
+
+def kernel_record(kernel: Kernel) -> Record:
+    """Return the running kernel and the installed ones as plain data."""
+    return {
+        "release": kernel.release,
+        "architecture": kernel.architecture,
+        "cmdline": kernel.cmdline,
+        "headers": kernel.headers,
+        "installed": list(kernel.installed),
+        "with_headers": list(kernel.with_headers),
+    }
+
+
+def iommu_record(root: Path, gpus: Sequence[Mapping[str, Any]]) -> Record:
+    """Return whether there is an IOMMU, and what it does to the GPUs.
+
+    ``default_domain`` is ``none`` (no GPU is behind one), ``identity`` (every GPU's group passes
+    addresses through), ``translated`` (at least one translates) or ``unknown``.
+    """
+    groups = {gpu["bdf"]: gpu["iommu_group"] for gpu in gpus if gpu["iommu_group"] is not None}
+    types = {group["type"] for group in groups.values()}
+    if not types:
+        domain = "none"
+    elif types == {IDENTITY}:
+        domain = IDENTITY
+    else:
+        domain = "translated" if types - {IDENTITY, UNKNOWN} else UNKNOWN
+    present = bool(groups) or _has_entries(root / "sys/kernel/iommu_groups")
+    return {"present": present, "default_domain": domain, "gpu_groups": groups}
+
+
+def boot_loader_record(root: Path) -> Record:
+    """Return the boot loader's name and whether it can try an entry once.
+
+    ``name`` is None where no supported one was found; ``reason`` and ``remedy`` say why and what
+    to do.
+    """
+    try:
+        loader = detect(root)
+        trial = loader.trial_support()
+    except GpufleetError as error:
+        return {"name": None, "reason": error.read, "remedy": error.remedy}
+    return {
+        "name": loader.name,
+        "firmware": loader.firmware,
+        "trial_possible": trial.possible,
+        "trial_reason": trial.reason,
+    }
+
+
+def driver_record(root: Path, release: str) -> Record:
+    """Return the running NVIDIA module, the one modprobe would load, and whether they agree.
+
+    ``matches`` is None where either build id is unknown. ``modprobe_override`` is the command
+    that modprobe.d puts in the place of loading the file, None where it does not.
+    """
+    loaded = loaded_module(root, _MODULE)
+    installed, error = None, None
+    try:
+        installed = installed_module(root, release, _MODULE)
+    except GpufleetError as damage:
+        error = str(damage)
+    running = loaded.build_id if loaded else None
+    on_disk = installed.build_id if installed else None
+    return {
+        "loaded": loaded is not None,
+        "version": loaded.version if loaded else None,
+        "build_id": running,
+        "installed": None if installed is None else asdict(installed),
+        "installed_error": error,
+        "matches": None if running is None or on_disk is None else running == on_disk,
+        "modprobe_override": modprobe_override(root, release, _MODULE),
+        "userspace_version": userspace_version(root),
+    }
+
+
+def dkms_record(root: Path) -> Record:
+    """Return the release of DKMS (None where absent) and every module version it knows.
+
+    ``modules`` is None where DKMS is there and could not tell, with its words in ``error``.
+    """
+    version = dkms.version()
+    if version is None:
+        return {"version": None, "modules": [], "error": None}
+    trees = dkms.DkmsTrees(root / "var/lib/dkms", root / "usr/src", root / "lib/modules")
+    try:
+        entries = dkms.status(None if root == Path("/") else trees)
+    except GpufleetError as error:
+        return {"version": version, "modules": None, "error": str(error)}
+    return {
+        "version": version,
+        "modules": [_entry_record(entry) for entry in entries],
+        "error": None,
+    }
+
+
+def _entry_record(entry: dkms.DkmsEntry) -> Record:
+    return {**asdict(entry), "remarks": list(entry.remarks)}
+
+
+def acs_record(state: AcsState) -> Record:
+    """Return a bridge's ACS as plain data: which of RR, CR, EC redirect peer traffic."""
+    return {
+        "bdf": state.bdf,
+        "readable": state.readable,
+        "present": state.present,
+        "redirect": list(state.redirect),
+    }
+
+
+def free_bytes(root: Path, paths: Sequence[str]) -> dict[str, int]:
+    """Return the bytes that are free to ordinary users below each path that exists."""
+    free: dict[str, int] = {}
+    for path in paths:
+        try:
+            figures = os.statvfs(root / path.lstrip("/"))
+        except OSError:
+            continue
+        free[path] = figures.f_bavail * figures.f_frsize
+    return free
+
+
+def _ask_nvml(pynvml_path: str | None) -> tuple[dict[str, NvmlDevice], Record]:
+    try:
+        with open_nvml(pynvml_path) as nvml:
+            told = {device.bdf: device for device in nvml.devices()}
+            version = nvml.driver_version()
+    except NvmlUnavailable as error:
+        return {}, {"nvml": False, "nvml_version": None, "nvml_error": error.read}
+    return told, {"nvml": True, "nvml_version": version, "nvml_error": None}
+
+
+def _processes_source(nvml: bool, module_loaded: bool) -> str:
+    if nvml:
+        return "nvml"
+    # Without the module no process can have a context; with it, the device files tell.
+    return "device_files" if module_loaded else "module_not_loaded"
+
+
+def _users_by_gpu(root: Path) -> dict[str, list[DeviceUser]]:
+    by_minor = {minor: normalise_bdf(bdf) for bdf, minor in device_minors(root).items()}
+    users: dict[str, list[DeviceUser]] = {}
+    for user in device_users(root):
+        if user.minor in by_minor:
+            users.setdefault(by_minor[user.minor], []).append(user)
+    return users
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return False

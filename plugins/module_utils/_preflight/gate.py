@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a gate is: one question to the facts, and an answer an operator can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+MIB = 1 << 20
+DEFAULT_FREE_MIB = {"/boot": 256, "/usr": 512, "/var": 512}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate's answer.
+
+    ``remedy`` is empty where it passed. ``note`` tells of what does not stop the host and
+    deserves a look: an unknown that was let through, or why the gate did not apply.
+    """
+
+    name: str
+    passed: bool
+    read: str
+    want: str
+    remedy: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is about to be done to the host, and how much of it the operator accepts.
+
+    ``driver_version`` is the release to install, None for none; ``parameters`` are the kernel
+    parameters to bring into force.
+    """
+
+    driver_version: str | None = None
+    parameters: tuple[str, ...] = ()
+    allow_busy: bool = False
+    allow_nvlink_loss: bool = False
+    minimum_gpus: int = 2
+    bar1_headroom_mib: int = 0
+    minimum_free_mib: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_FREE_MIB))
+
+
+def mib(size: int) -> str:
+    """Return a size in bytes as text in MiB, rounded down."""
+    return f"{size // MIB} MiB"
+
+
+def names_of(gpus: list[Mapping[str, Any]]) -> str:
+    """Return the GPUs' addresses, with their names where known, as text."""
+    return ", ".join(
+        f"{gpu['bdf']} ({gpu['name']})" if gpu.get("name") else str(gpu["bdf"]) for gpu in gpus
+    )
+
+
+def not_needed(name: str, want: str) -> Gate:
+    """Return the answer of a gate that guards a driver installation where none is asked for."""
+    return Gate(name, True, "no driver installation asked for", want, note="not needed")

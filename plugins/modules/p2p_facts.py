@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: p2p_facts
+short_description: Gather what decides whether GPUs can reach each other over PCIe
+version_added: "0.1.0"
+description:
+  - Reads the kernel, processor, IOMMU, Secure Boot, boot loader, GPUs with the bridges above
+    them, NVIDIA driver and DKMS of a host, in one pass.
+  - Changes nothing. What cannot be read is told as unknown (V(null)), not as a failure; so a host
+    without a driver, without NVML or without GPUs has facts too.
+  - Some facts need root. Without it, ACS and the largest BAR size are unknown, and the processes
+    of other users are not seen.
+options:
+  gpu_match:
+    description:
+      - Which PCI functions are GPUs, as C(vendor:device:class-prefix) in hexadecimal; C(*) stands
+        for anything.
+    type: list
+    elements: str
+    default: ["10de:*:03"]
+  pynvml_path:
+    description:
+      - Directory on the target that holds C(pynvml.py); the action plugin sets it.
+      - Without it an installed C(pynvml) is used, and without that NVML is unavailable.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and return the same as otherwise.
+    support: full
+  diff_mode:
+    description: Returns details of what has changed, or would change.
+    support: none
+    details: The module changes nothing.
+author:
+  - gpufleet authors (@gpufleet)
+seealso:
+  - module: gpufleet.p2p.p2p_preflight
+"""
+
+EXAMPLES = r"""
+- name: Gather the facts
+  gpufleet.p2p.p2p_facts:
+
+- name: Gather the facts of one model of GPU only
+  gpufleet.p2p.p2p_facts:
+    gpu_match: ["10de:2b85:03"]
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to C(ansible_facts).
+  returned: success
+  type: dict
+  contains:
+    p2p:
+      description: Everything that was read; sizes are in bytes.
+      returned: success
+      type: dict
+      contains:
+        schema:
+          description: Version of this structure.
+          type: int
+          returned: success
+          sample: 1
+        kernel:
+          description:
+            - The running kernel's C(release), C(architecture) and C(cmdline).
+            - C(headers) tells whether modules can be built for it. C(installed) and
+              C(with_headers) list releases, oldest first.
+          type: dict
+          returned: success
+          sample:
+            release: 6.1.0-32-amd64
+            architecture: x86_64
+            cmdline: BOOT_IMAGE=/boot/vmlinuz-6.1.0-32-amd64 root=UUID=9c7d ro quiet
+            headers: true
+            installed: [6.1.0-32-amd64]
+            with_headers: [6.1.0-32-amd64]
+        cpu:
+          description: Processor C(vendor) (V(intel), V(amd) or V(other)) and C(model).
+          type: dict
+          returned: success
+          sample: {vendor: amd, model: AMD EPYC 7402P 24-Core Processor}
+        iommu:
+          description:
+            - Whether an IOMMU is C(present), and the group of each GPU in C(gpu_groups).
+            - C(default_domain) is V(identity) where every GPU's group passes addresses through,
+              V(translated) where one translates, V(none) where no GPU is behind an IOMMU, else
+              V(unknown).
+          type: dict
+          returned: success
+          sample:
+            present: true
+            default_domain: translated
+            gpu_groups: {"0000:01:00.0": {number: 14, type: DMA-FQ}}
+        secure_boot:
+          description:
+            - C(state) is V(enabled), V(disabled), V(unsupported) or V(unknown); C(lockdown) is
+              V(none), V(integrity), V(confidentiality) or V(unknown).
+            - C(signature_enforced) is the module loader's own switch; C(key_enrolled) tells
+              whether the firmware or shim knows the key that signs modules on this host. Both are
+              V(null) where unreadable.
+          type: dict
+          returned: success
+          sample: {state: disabled, lockdown: none, signature_enforced: false, key_enrolled: false}
+        boot_loader:
+          description:
+            - C(name), C(firmware) (V(bios) or V(efi)), C(trial_possible) and C(trial_reason).
+            - Where no supported boot loader was found, C(name) is V(null); C(reason) and C(remedy)
+              say why and what to do.
+          type: dict
+          returned: success
+          sample: {name: grub-debian, firmware: efi, trial_possible: true, trial_reason: ""}
+        gpus:
+          description:
+            - The GPUs by PCI address, so that C(index) is CUDA's under
+              C(CUDA_DEVICE_ORDER=PCI_BUS_ID).
+            - C(bar1_max_bytes) is the largest BAR that the card supports, C(nvlinks_active) the
+              number of NVLinks that are up, C(upstream) the bridges above, nearest first.
+            - Without NVML, C(bar1_bytes) is the largest memory BAR, C(generation) comes from the
+              device id, and C(name), C(uuid), C(compute_capability), C(memory_bytes), C(display),
+              C(mig) and C(nvlinks_active) are V(null).
+          type: list
+          elements: dict
+          returned: success
+          sample:
+            - index: 0
+              bdf: "0000:01:00.0"
+              name: NVIDIA GeForce RTX 4090
+              uuid: GPU-5c5e6a4f-0f9e-4d6c-8a43-2f1f0d3f6a10
+              vendor: 10de
+              device: "2684"
+              compute_capability: "8.9"
+              generation: ada
+              memory_bytes: 25757220864
+              bar1_bytes: 34359738368
+              bar1_max_bytes: 34359738368
+              link: {gen: 1, width: 16}
+              max_link: {gen: 4, width: 16}
+              numa_node: 0
+              kernel_driver: nvidia
+              display: false
+              mig: false
+              nvlinks_active: 0
+              processes: [{pid: 4711, name: python3, memory_bytes: 1073741824}]
+              iommu_group: {number: 14, type: DMA-FQ}
+              upstream: ["0000:00:01.1"]
+        processes_source:
+          description:
+            - Who told about processes - V(nvml); V(device_files), where NVML is silent and the
+              holders of the GPUs' device files were looked up; V(module_not_loaded), where no
+              process can be using a GPU.
+          type: str
+          returned: success
+          sample: nvml
+        acs:
+          description:
+            - Access Control Services of each bridge above a GPU; C(redirect) holds the set ones of
+              RR, CR and EC, which send peer traffic through the root complex.
+            - Where C(readable) is false, C(present) says nothing.
+          type: list
+          elements: dict
+          returned: success
+          sample: [{bdf: "0000:00:01.1", readable: true, present: true, redirect: [RR, CR]}]
+        driver:
+          description:
+            - The running NVIDIA module (C(loaded), C(version), C(build_id)), the one that modprobe
+              would load (C(installed)), whether they are the same build (C(matches)), and the
+              release of the userspace libraries.
+            - C(modprobe_override) is the command that modprobe.d runs instead of loading the file.
+            - C(nvml) tells whether NVML answered, C(nvml_error) why not.
+          type: dict
+          returned: success
+          sample:
+            loaded: true
+            version: 595.58.03
+            build_id: 2f6a1b
+            installed:
+              name: nvidia
+              path: /lib/modules/6.1.0-32-amd64/updates/dkms/nvidia.ko
+              version: 595.58.03
+              build_id: 2f6a1b
+              signer: null
+            installed_error: null
+            matches: true
+            modprobe_override: null
+            userspace_version: 595.58.03
+            nvml: true
+            nvml_version: 595.58.03
+            nvml_error: null
+        dkms:
+          description:
+            - Release of DKMS (V(null) where absent) and the module versions that it knows.
+            - C(modules) is V(null) where DKMS could not tell; C(error) holds its words.
+          type: dict
+          returned: success
+          sample:
+            version: 3.0.10
+            error: null
+            modules:
+              - module: gpufleet-nvidia
+                version: 595.58.03
+                kernel: 6.1.0-32-amd64
+                arch: x86_64
+                status: installed
+                remarks: []
+        disk:
+          description: Bytes free to ordinary users, by path.
+          type: dict
+          returned: success
+          sample: {/boot: 412000256, /usr: 20401094656, /var: 20401094656}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.p2p.plugins.module_utils._facts.collect import collect
+from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main as run_module
+
+
+def gather(module: AnsibleModule) -> dict[str, Any]:
+    """Return the module's result: the host's facts under ``ansible_facts.p2p``."""
+    facts = collect(gpu_match=module.params["gpu_match"], pynvml_path=module.params["pynvml_path"])
+    return {"ansible_facts": {"p2p": facts}}
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(
+        {
+            "gpu_match": {"type": "list", "elements": "str", "default": ["10de:*:03"]},
+            "pynvml_path": {"type": "path"},
+        },
+        gather,
+    )
+
+
+if __name__ == "__main__":
+    main()
