@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which boot loader a host uses, told from evidence in a fixed order and never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .._host.files import read_bytes
+from .grub_debian import GrubDebian
+from .interface import BootLoader, BootLoaderUnsupported
+
+# https://systemd.io/BOOT_LOADER_INTERFACE: variables of this vendor GUID, UTF-16, preceded by
+# four bytes of attributes as efivarfs shows every variable.
+_LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_EFIVARS = Path("sys/firmware/efi/efivars")
+_ATTRIBUTE_BYTES = 4
+
+
+def firmware_of(root: Path = Path("/")) -> str:
+    """Return "efi" or "bios", as the running kernel was started."""
+    return "efi" if (root / "sys/firmware/efi").is_dir() else "bios"
+
+
+def loader_variable(root: Path, name: str) -> str | None:
+    """Return a boot loader interface variable's text, e.g. "systemd-boot 252.39-1", or None."""
+    data = read_bytes(root / _EFIVARS / f"{name}-{_LOADER_GUID}")
+    if data is None:
+        return None
+    return data[_ATTRIBUTE_BYTES:].decode("utf-16-le", "replace").rstrip("\0")
+
+
+def detect(root: Path = Path("/")) -> BootLoader:
+    """Return the host's boot loader.
+
+    The more specific evidence comes first: a Proxmox or ostree host also has GRUB's files.
+
+    Raises:
+        BootLoaderUnsupported: names what was found and what to do instead.
+    """
+    _refuse_image_based(root)
+    _refuse_managed_elsewhere(root)
+    _refuse_other_grub(root)
+    missing = [
+        name
+        for name in ("usr/sbin/update-grub", "etc/default/grub", "boot/grub/grub.cfg")
+        if not (root / name).is_file()
+    ]
+    if missing:
+        raise BootLoaderUnsupported(
+            None,
+            read="no /" + ", no /".join(missing),
+            remedy="set the kernel parameters by this host's own means and run with --skip-tags"
+            " iommu, or install grub-pc or grub-efi-amd64",
+        )
+    return GrubDebian(root, firmware=firmware_of(root))
+
+
+def _refuse_image_based(root: Path) -> None:
+    if (root / "run/ostree-booted").exists() or (root / "ostree").is_dir():
+        raise BootLoaderUnsupported(
+            "ostree",
+            read="an ostree deployment (/run/ostree-booted or /ostree)",
+            remedy="use rpm-ostree kargs or the image's own configuration",
+        )
+    stub = loader_variable(root, "StubInfo")
+    if stub is not None:
+        raise BootLoaderUnsupported(
+            "unified_kernel_image",
+            read=f"a unified kernel image, started by {stub}",
+            remedy="build the parameters into the image, whose command line is signed with it",
+        )
+
+
+def _refuse_managed_elsewhere(root: Path) -> None:
+    if (root / "etc/kernel/proxmox-boot-uuids").is_file():
+        raise BootLoaderUnsupported(
+            "proxmox_boot_tool",
+            read="/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool copies kernels to its own"
+            " partitions",
+            remedy="add the parameters to /etc/kernel/cmdline (systemd-boot) or /etc/default/grub"
+            " and run proxmox-boot-tool refresh",
+        )
+    if (root / "etc/kernelstub/configuration").is_file():
+        raise BootLoaderUnsupported(
+            "kernelstub",
+            read="/etc/kernelstub/configuration",
+            remedy="add each parameter with kernelstub --add-options",
+        )
+    loader = loader_variable(root, "LoaderInfo")
+    # GRUB 2.12 and later sets this variable too.
+    if loader is not None and loader.startswith("systemd-boot"):
+        raise BootLoaderUnsupported(
+            "systemd_boot",
+            read=f"the running system was started by {loader}",
+            remedy="add the parameters to /etc/kernel/cmdline and run kernel-install for each"
+            " kernel",
+        )
+
+
+def _refuse_other_grub(root: Path) -> None:
+    entries = root / "boot/loader/entries"
+    grubby = next((n for n in ("usr/sbin/grubby", "sbin/grubby") if (root / n).exists()), None)
+    if entries.is_dir() and any(entries.glob("*.conf")):
+        raise BootLoaderUnsupported(
+            "grub_bls" if grubby else "boot_loader_specification",
+            read="boot entries in /boot/loader/entries" + (f" and /{grubby}" if grubby else ""),
+            remedy="add the parameters with grubby --update-kernel=ALL --args=…",
+        )
+    if (root / "boot/grub2/grub.cfg").is_file() and not (root / "usr/sbin/update-grub").exists():
+        raise BootLoaderUnsupported(
+            "grub2_mkconfig",
+            read="/boot/grub2/grub.cfg",
+            remedy="add the parameters to /etc/default/grub and run grub2-mkconfig",
+        )

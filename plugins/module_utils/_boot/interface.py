@@ -1,0 +1,179 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every boot loader offers: the one interface that modules use, and steps as plain data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .._host.errors import GpufleetError
+from .._host.files import FileChange
+from .cmdline import CommandLine, Parameter
+from .conflicts import Conflict
+
+STATE_DIRECTORY = Path("var/lib/gpufleet/boot")
+
+
+class BootLoaderUnsupported(GpufleetError):
+    """The host boots in a way that gpufleet does not change; ``loader`` names it."""
+
+    def __init__(self, loader: str | None, *, read: str, remedy: str) -> None:
+        super().__init__(
+            "unsupported_boot_loader",
+            read=read,
+            want="GRUB as Debian and Ubuntu install it",
+            remedy=remedy,
+        )
+        self.loader = loader
+
+
+class BootConfigurationRefused(GpufleetError):
+    """The boot loader is known, but its configuration is in a state that is not safe to change."""
+
+
+class TrialRefused(GpufleetError):
+    """A trial boot cannot be had, or is not in the state that was asked for."""
+
+
+@dataclass(frozen=True)
+class TrialSupport:
+    """Whether the boot loader can try an entry once and fall back by itself, and why not."""
+
+    possible: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A boot to be tried once.
+
+    ``token`` appears in the tried kernel's command line; ``panic_seconds`` is how long a
+    panicking kernel waits before it restarts into the old entry; ``boot_id`` is the boot in which
+    the trial was armed and ``created`` when (UTC, ISO 8601).
+    """
+
+    token: str
+    parameters: tuple[str, ...]
+    panic_seconds: int
+    boot_id: str
+    created: str
+
+
+class Step(Protocol):
+    """One change, described before it is made; safe to repeat and to be killed after."""
+
+    @property
+    def name(self) -> str:
+        """What the step does, for people."""
+
+    def apply(self) -> bool:
+        """Make the change; return whether anything was altered."""
+
+    def undo(self) -> None:
+        """Take the change back, as far as it was made."""
+
+    def as_diff(self) -> dict[str, str]:
+        """Return Ansible's diff record."""
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """A step that writes or removes one file; ``after`` None stands for absent."""
+
+    name: str
+    path: Path
+    before: bytes | None
+    after: bytes | None
+    mode: int = 0o644
+
+    def apply(self) -> bool:
+        """Replace the file as a whole.
+
+        Raises:
+            OSError: the file system refused; the old file is untouched.
+        """
+        return FileChange(self.path, self.before, self.after, self.mode).apply()
+
+    def undo(self) -> None:
+        """Put back what was there before."""
+        FileChange(self.path, self.after, self.before, self.mode).apply()
+
+    def as_diff(self) -> dict[str, str]:
+        """Return Ansible's diff record."""
+        return FileChange(self.path, self.before, self.after, self.mode).as_diff()
+
+
+def apply_in_order(steps: Sequence[Step]) -> bool:
+    """Apply the steps; return whether anything was altered.
+
+    Raises:
+        GpufleetError, OSError: what the failing step raised, after the steps before it were
+            taken back, so that a refused change leaves the files as they were.
+    """
+    changed = False
+    done: list[Step] = []
+    try:
+        for step in steps:
+            changed = step.apply() or changed
+            done.append(step)
+    except (GpufleetError, OSError):
+        for step in reversed(done):
+            step.undo()
+        raise
+    return changed
+
+
+class BootLoader(ABC):
+    """A boot loader's configuration; a new loader is one file with one subclass.
+
+    The methods that return steps change nothing themselves. Steps are given in an order in which
+    the host boots its old or its new default whatever step it is killed after.
+    """
+
+    name: str
+    firmware: str
+
+    @abstractmethod
+    def default_entry(self) -> str:
+        """Return the identity of the entry that boots by default."""
+
+    @abstractmethod
+    def configured(self) -> CommandLine:
+        """Return the default entry's command line, less what the loader itself adds at boot."""
+
+    @abstractmethod
+    def own_parameters(self) -> tuple[Parameter, ...] | None:
+        """Return what gpufleet configured; None where it configured nothing."""
+
+    @abstractmethod
+    def conflicts(self, parameters: Sequence[Parameter]) -> tuple[Conflict, ...]:
+        """Return configured parameters of others that contradict these."""
+
+    @abstractmethod
+    def after(self, parameters: Sequence[Parameter] | None) -> CommandLine:
+        """Return what ``configured`` will be once gpufleet's parameters are these."""
+
+    @abstractmethod
+    def steps_to_configure(self, parameters: Sequence[Parameter] | None) -> list[Step]:
+        """Return what makes these, and no others of gpufleet's, the default; None removes all."""
+
+    @abstractmethod
+    def trial_support(self) -> TrialSupport:
+        """Tell whether a one-shot boot with a way back is possible on this host."""
+
+    @abstractmethod
+    def steps_to_arm(self, trial: Trial) -> list[Step]:
+        """Return what makes the next boot, and only it, the trial's."""
+
+    @abstractmethod
+    def steps_to_disarm(self) -> list[Step]:
+        """Return what removes any trial entry and its selection; nothing where there is none."""
+
+    @abstractmethod
+    def next_boot_token(self) -> str | None:
+        """Return the token of the trial that the next boot would take, or None."""
