@@ -43,7 +43,9 @@ class CollectionInWheel(BuildHookInterface[Any]):
         if version != "standard":
             return
         root = Path(self.root)
-        destinations = {part: f"ansible_collections/gpufleet/p2p/{part}" for part in COLLECTION_PARTS}
+        destinations = {
+            part: f"ansible_collections/gpufleet/p2p/{part}" for part in COLLECTION_PARTS
+        }
         destinations[LAB_DATA] = "gpufleet/lab/data"
         missing = [part for part in destinations if not (root / part).exists()]
         if missing:

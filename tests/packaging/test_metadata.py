@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said in more than one place is said alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="module")
+def galaxy_metadata(clone: Path) -> dict[str, object]:
+    loaded = yaml.safe_load((clone / "galaxy.yml").read_text(encoding="utf-8"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_wheel_and_collection_have_one_version(
+    wheel: Path, galaxy_metadata: dict[str, object]
+) -> None:
+    assert wheel.name.split("-")[1] == galaxy_metadata["version"]
+
+
+def test_changelog_begins_with_this_version(
+    clone: Path, galaxy_metadata: dict[str, object]
+) -> None:
+    headings = re.findall(r"^## (\S+)", (clone / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == galaxy_metadata["version"]
+
+
+def test_action_group_has_every_module(clone: Path) -> None:
+    runtime = yaml.safe_load((clone / "meta/runtime.yml").read_text(encoding="utf-8"))
+    modules = sorted(path.stem for path in (clone / "plugins/modules").glob("*.py"))
+    assert runtime["action_groups"]["p2p"] == modules
+
+
+def test_ansible_bound_is_one(clone: Path) -> None:
+    runtime = yaml.safe_load((clone / "meta/runtime.yml").read_text(encoding="utf-8"))
+    (bound,) = re.findall(
+        r'"ansible-core>=([\d.]+)"', (clone / "pyproject.toml").read_text("utf-8")
+    )
+    assert runtime["requires_ansible"] == f">={bound}.0"
+
+
+def test_constraints_are_exact_and_tell_no_index(clone: Path) -> None:
+    lines = [
+        line
+        for line in (clone / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    pinned = re.compile(r'[a-z0-9._-]+==[\w.]+( ; python_version (<|>=) "3\.12")?')
+    assert [line for line in lines if not pinned.fullmatch(line)] == []
