@@ -46,7 +46,7 @@ class CollectionInWheel(BuildHookInterface[Any]):
         destinations = {
             part: f"ansible_collections/gpufleet/p2p/{part}" for part in COLLECTION_PARTS
         }
-        destinations[LAB_DATA] = "gpufleet/lab/data"
+        destinations[LAB_DATA] = "gpufleet/lab/files"
         missing = [part for part in destinations if not (root / part).exists()]
         if missing:
             raise FileNotFoundError(f"the wheel needs {', '.join(missing)} in {root}")

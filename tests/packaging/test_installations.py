@@ -55,7 +55,7 @@ def test_wheel_in_an_empty_environment(
     assert_usable(installation, clone, root)
     installation.run("gpufleet", "--help")
     # The lab is part of the product: what its machines are made of travels inside the package.
-    lab = root.parents[2] / "gpufleet/lab/data"
+    lab = root.parents[2] / "gpufleet/lab/files"
     files = {str(path.relative_to(lab)) for path in lab.rglob("*") if path.is_file()}
     assert files == {
         path.removeprefix("lab/") for path in execute(["git", "ls-files", "lab"], cwd=clone).split()

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gpufleet.lab import requirements
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def galaxy_metadata(clone: Path) -> dict[str, object]:
@@ -54,3 +58,10 @@ def test_constraints_are_exact_and_tell_no_index(clone: Path) -> None:
     ]
     pinned = re.compile(r'[a-z0-9._-]+==[\w.]+( ; python_version (<|>=) "3\.12")?')
     assert [line for line in lines if not pinned.fullmatch(line)] == []
+
+
+def test_setup_installs_what_the_lab_asks_for() -> None:
+    """scripts/install-system-packages runs before there is a Python environment to ask."""
+    script = (REPOSITORY / "scripts/install-system-packages").read_text(encoding="utf-8")
+    (group,) = re.findall(r'\[lab\]="([^"]*)"', script)
+    assert requirements.COMMANDS.items() <= dict(pair.split(":") for pair in group.split()).items()
