@@ -1,0 +1,291 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernels, as one PTX text that every driver since CUDA 10.0 compiles for sm_75 and newer.
+
+PTX travels as text and needs no toolkit on the target; the driver's own compiler (package
+libnvidia-ptxjitcompiler) makes it native. All parameters are 64-bit. Words are little-endian
+64-bit, and ``pattern(i) = mix64(i ^ seed)`` with the finaliser of splitmix64, a bijection: two
+indices never share a word, so a copy that lands at another place shows at any stride.
+"""
+
+from __future__ import annotations
+
+ENTRIES = ("fill_pattern", "verify_pattern", "copy_words", "pointer_chase", "ping_pong", "gate")
+PING_PONG_PAYLOAD_WORDS = 32
+PING_PONG_BYTES = 8 * (1 + PING_PONG_PAYLOAD_WORDS)
+
+
+def _mix64(value: str, scratch: str) -> str:
+    """Return the instructions of splitmix64's finaliser on the 64-bit register ``value``."""
+    return f"""
+    add.u64 {value}, {value}, 0x9E3779B97F4A7C15;
+    shr.u64 {scratch}, {value}, 30;
+    xor.b64 {value}, {value}, {scratch};
+    mul.lo.u64 {value}, {value}, 0xBF58476D1CE4E5B9;
+    shr.u64 {scratch}, {value}, 27;
+    xor.b64 {value}, {value}, {scratch};
+    mul.lo.u64 {value}, {value}, 0x94D049BB133111EB;
+    shr.u64 {scratch}, {value}, 31;
+    xor.b64 {value}, {value}, {scratch};"""
+
+
+# index = first element of this thread, step = number of threads in the grid.
+_GRID_STRIDE = """
+    .reg .u32 %block, %threads, %thread, %blocks;
+    .reg .u64 %index, %step;
+    mov.u32 %block, %ctaid.x;
+    mov.u32 %threads, %ntid.x;
+    mov.u32 %thread, %tid.x;
+    mov.u32 %blocks, %nctaid.x;
+    cvt.u64.u32 %index, %thread;
+    mad.wide.u32 %index, %block, %threads, %index;
+    mul.wide.u32 %step, %blocks, %threads;"""
+
+_FILL_PATTERN = f"""
+// dst[k] = pattern(first_index + k) for k < words
+.visible .entry fill_pattern(
+    .param .u64 dst, .param .u64 words, .param .u64 seed, .param .u64 first_index)
+{{{_GRID_STRIDE}
+    .reg .pred %done;
+    .reg .u64 %dst, %words, %seed, %first, %word, %scratch, %address;
+    ld.param.u64 %dst, [dst];
+    cvta.to.global.u64 %dst, %dst;
+    ld.param.u64 %words, [words];
+    ld.param.u64 %seed, [seed];
+    ld.param.u64 %first, [first_index];
+LOOP:
+    setp.ge.u64 %done, %index, %words;
+    @%done bra DONE;
+    add.u64 %word, %first, %index;
+    xor.b64 %word, %word, %seed;{_mix64("%word", "%scratch")}
+    shl.b64 %address, %index, 3;
+    add.u64 %address, %address, %dst;
+    st.global.u64 [%address], %word;
+    add.u64 %index, %index, %step;
+    bra LOOP;
+DONE:
+    ret;
+}}
+"""
+
+_VERIFY_PATTERN = f"""
+// result[0] += mismatches, result[1] = min(result[1], first_index + k of a mismatch)
+.visible .entry verify_pattern(
+    .param .u64 src, .param .u64 words, .param .u64 seed, .param .u64 first_index,
+    .param .u64 result)
+{{{_GRID_STRIDE}
+    .reg .pred %done, %good;
+    .reg .u64 %src, %words, %seed, %first, %result;
+    .reg .u64 %place, %word, %scratch, %address, %found, %bad, %lowest;
+    ld.param.u64 %src, [src];
+    cvta.to.global.u64 %src, %src;
+    ld.param.u64 %words, [words];
+    ld.param.u64 %seed, [seed];
+    ld.param.u64 %first, [first_index];
+    ld.param.u64 %result, [result];
+    cvta.to.global.u64 %result, %result;
+    mov.u64 %bad, 0;
+    mov.u64 %lowest, 0xFFFFFFFFFFFFFFFF;
+LOOP:
+    setp.ge.u64 %done, %index, %words;
+    @%done bra DONE;
+    add.u64 %place, %first, %index;
+    xor.b64 %word, %place, %seed;{_mix64("%word", "%scratch")}
+    shl.b64 %address, %index, 3;
+    add.u64 %address, %address, %src;
+    ld.global.u64 %found, [%address];
+    setp.eq.u64 %good, %found, %word;
+    @%good bra NEXT;
+    add.u64 %bad, %bad, 1;
+    min.u64 %lowest, %lowest, %place;
+NEXT:
+    add.u64 %index, %index, %step;
+    bra LOOP;
+DONE:
+    setp.eq.u64 %good, %bad, 0;
+    @%good bra EXIT;
+    red.global.add.u64 [%result], %bad;
+    red.global.min.u64 [%result+8], %lowest;
+EXIT:
+    ret;
+}}
+"""
+
+_COPY_WORDS = f"""
+// 16 bytes per step and thread; dst or src may be a peer's memory
+.visible .entry copy_words(.param .u64 dst, .param .u64 src, .param .u64 vectors)
+{{{_GRID_STRIDE}
+    .reg .pred %done;
+    .reg .u64 %dst, %src, %vectors, %offset, %from, %to, %low, %high;
+    ld.param.u64 %dst, [dst];
+    cvta.to.global.u64 %dst, %dst;
+    ld.param.u64 %src, [src];
+    cvta.to.global.u64 %src, %src;
+    ld.param.u64 %vectors, [vectors];
+LOOP:
+    setp.ge.u64 %done, %index, %vectors;
+    @%done bra DONE;
+    shl.b64 %offset, %index, 4;
+    add.u64 %from, %src, %offset;
+    add.u64 %to, %dst, %offset;
+    ld.global.v2.u64 {{%low, %high}}, [%from];
+    st.global.v2.u64 [%to], {{%low, %high}};
+    add.u64 %index, %index, %step;
+    bra LOOP;
+DONE:
+    ret;
+}}
+"""
+
+_POINTER_CHASE = """
+// result[0] = address arrived at, result[1] = nanoseconds
+.visible .entry pointer_chase(.param .u64 start, .param .u64 loads, .param .u64 result)
+{
+    .reg .pred %done;
+    .reg .u64 %place, %loads, %result, %begin, %end;
+    ld.param.u64 %place, [start];
+    ld.param.u64 %loads, [loads];
+    ld.param.u64 %result, [result];
+    cvta.to.global.u64 %result, %result;
+    mov.u64 %begin, %globaltimer;
+LOOP:
+    setp.eq.u64 %done, %loads, 0;
+    @%done bra DONE;
+    ld.volatile.global.u64 %place, [%place];
+    sub.u64 %loads, %loads, 1;
+    bra LOOP;
+DONE:
+    // Stored before the clock is read: the last load must have arrived.
+    st.volatile.global.u64 [%result], %place;
+    mov.u64 %end, %globaltimer;
+    sub.u64 %end, %end, %begin;
+    st.global.u64 [%result+8], %end;
+    ret;
+}
+"""
+
+_PING_PONG = f"""
+// One thread on each GPU. A buffer is a flag word and {PING_PONG_PAYLOAD_WORDS} payload words.
+// result: rounds completed, payload mismatches, 1 if spin_limit ran out, nanoseconds from the
+// end of the first round (launching the second kernel is not the link's time) to the last.
+.visible .entry ping_pong(
+    .param .u64 mine, .param .u64 theirs, .param .u64 rounds, .param .u64 leader,
+    .param .u64 result, .param .u64 spin_limit)
+{{
+    .reg .pred %test, %leads;
+    .reg .u64 %mine, %theirs, %rounds, %leader, %result, %limit;
+    .reg .u64 %round, %completed, %bad, %gave_up, %begin, %end;
+    .reg .u64 %k, %word, %scratch, %address, %found, %flag, %spins;
+    ld.param.u64 %mine, [mine];
+    cvta.to.global.u64 %mine, %mine;
+    ld.param.u64 %theirs, [theirs];
+    cvta.to.global.u64 %theirs, %theirs;
+    ld.param.u64 %rounds, [rounds];
+    ld.param.u64 %leader, [leader];
+    ld.param.u64 %result, [result];
+    cvta.to.global.u64 %result, %result;
+    ld.param.u64 %limit, [spin_limit];
+    mov.u64 %round, 1;
+    mov.u64 %completed, 0;
+    mov.u64 %bad, 0;
+    mov.u64 %gave_up, 0;
+    mov.u64 %begin, %globaltimer;
+    setp.ne.u64 %leads, %leader, 0;
+ROUND:
+    setp.gt.u64 %test, %round, %rounds;
+    @%test bra FINISH;
+    @%leads bra SEND;
+RECEIVE:
+    mov.u64 %spins, 0;
+SPIN:
+    ld.acquire.sys.global.u64 %flag, [%mine];
+    setp.ge.u64 %test, %flag, %round;
+    @%test bra ARRIVED;
+    add.u64 %spins, %spins, 1;
+    setp.lt.u64 %test, %spins, %limit;
+    @%test bra SPIN;
+    mov.u64 %gave_up, 1;
+    bra FINISH;
+ARRIVED:
+    mov.u64 %k, 0;
+CHECK:
+    shl.b64 %word, %round, 6;
+    add.u64 %word, %word, %k;{_mix64("%word", "%scratch")}
+    shl.b64 %address, %k, 3;
+    add.u64 %address, %address, %mine;
+    ld.global.u64 %found, [%address+8];
+    setp.eq.u64 %test, %found, %word;
+    @%test bra CHECKED;
+    add.u64 %bad, %bad, 1;
+CHECKED:
+    add.u64 %k, %k, 1;
+    setp.lt.u64 %test, %k, {PING_PONG_PAYLOAD_WORDS};
+    @%test bra CHECK;
+    @%leads bra COMPLETE;
+SEND:
+    mov.u64 %k, 0;
+WRITE:
+    shl.b64 %word, %round, 6;
+    add.u64 %word, %word, %k;{_mix64("%word", "%scratch")}
+    shl.b64 %address, %k, 3;
+    add.u64 %address, %address, %theirs;
+    st.global.u64 [%address+8], %word;
+    add.u64 %k, %k, 1;
+    setp.lt.u64 %test, %k, {PING_PONG_PAYLOAD_WORDS};
+    @%test bra WRITE;
+    st.release.sys.global.u64 [%theirs], %round;
+    @%leads bra RECEIVE;
+COMPLETE:
+    setp.ne.u64 %test, %completed, 0;
+    @%test bra TIMED;
+    mov.u64 %begin, %globaltimer;
+TIMED:
+    add.u64 %completed, %completed, 1;
+    add.u64 %round, %round, 1;
+    bra ROUND;
+FINISH:
+    mov.u64 %end, %globaltimer;
+    sub.u64 %end, %end, %begin;
+    st.global.u64 [%result], %completed;
+    st.global.u64 [%result+8], %bad;
+    st.global.u64 [%result+16], %gave_up;
+    st.global.u64 [%result+24], %end;
+    ret;
+}}
+"""
+
+_GATE = """
+// Holds a stream until the host writes *flag (mapped host memory), at most spin_limit looks.
+.visible .entry gate(.param .u64 flag, .param .u64 spin_limit)
+{
+    .reg .pred %test;
+    .reg .u32 %value;
+    .reg .u64 %flag, %limit, %spins;
+    ld.param.u64 %flag, [flag];
+    cvta.to.global.u64 %flag, %flag;
+    ld.param.u64 %limit, [spin_limit];
+    mov.u64 %spins, 0;
+SPIN:
+    ld.acquire.sys.global.u32 %value, [%flag];
+    setp.ne.u32 %test, %value, 0;
+    @%test bra OPEN;
+    add.u64 %spins, %spins, 1;
+    setp.lt.u64 %test, %spins, %limit;
+    @%test bra SPIN;
+OPEN:
+    ret;
+}
+"""
+
+# 6.3 is the first version with .target sm_75; the memory model's .acquire, .release and .sys
+# need sm_70.
+PTX = (
+    ".version 6.3\n.target sm_75\n.address_size 64\n"
+    + _FILL_PATTERN
+    + _VERIFY_PATTERN
+    + _COPY_WORDS
+    + _POINTER_CHASE
+    + _PING_PONG
+    + _GATE
+)
