@@ -18,9 +18,13 @@ def _list(value: object, name: str) -> Sequence[Any]:
     return value
 
 
-def p2p_report_records(records: object, hosts: object = ()) -> list[dict[str, Any]]:
+def p2p_report_records(
+    records: object, hosts: object = (), lost: object = ()
+) -> list[dict[str, Any]]:
     """Return the records by host name, completed for ``hosts`` that have none."""
-    return report_page.complete(_list(records, "records"), _list(hosts, "hosts"))
+    return report_page.complete(
+        _list(records, "records"), _list(hosts, "hosts"), _list(lost, "lost")
+    )
 
 
 def p2p_report_files(records: object, template: str) -> list[dict[str, str]]:

@@ -32,34 +32,39 @@ from .report_view import page_view
 PAGE_NAME = "report.html"
 RECORD_FOLDER = "hosts"
 
+LOST = {
+    "code": "host_lost",
+    "read": "the host stopped answering before its record was made",
+    "want": "an answer",
+    "remedy": "check power, network and console; a trial boot falls back at the next power cycle",
+}
+NOT_REACHED = {
+    "code": "not_reached",
+    "read": "the run has not come to this host",
+    "want": "every earlier batch verified",
+    "remedy": "mend the hosts that stopped the run, then run again",
+}
 
-def complete(records: Sequence[Any], hosts: Sequence[Any]) -> list[dict[str, Any]]:
+
+def complete(
+    records: Sequence[Any], hosts: Sequence[Any], lost: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
     """Return ``records`` as plain data by host name, with one more for each host that has none.
 
-    A host without a record is told as ``not_reached``: the run ended before its turn, or lost it
-    before anything could be noted. Leaving it out would let a page of fewer hosts look complete.
+    Leaving such a host out would let a page of fewer hosts look complete. One that is in ``lost``
+    (no longer in the play) is told as ``unreachable``, any other as ``not_reached``.
     """
     by_host = {}
     for record in records:
         known = plain(record)
         if isinstance(known, dict):
             by_host[text(known.get("host"))] = known
+    gone = {str(host) for host in lost}
     for host in hosts:
         name = str(host)
-        by_host.setdefault(
-            name,
-            {
-                "schema": 1,
-                "host": name,
-                "outcome": "not_reached",
-                "failure": {
-                    "code": "no_record",
-                    "read": "no record of this host in this run",
-                    "want": "a record",
-                    "remedy": "look for this host's name in the output of the run, then run again",
-                },
-            },
-        )
+        outcome, failure = ("unreachable", LOST) if name in gone else ("not_reached", NOT_REACHED)
+        absent = {"schema": 1, "host": name, "outcome": outcome, "failure": dict(failure)}
+        by_host.setdefault(name, absent)
     return [by_host[name] for name in sorted(by_host)]
 
 

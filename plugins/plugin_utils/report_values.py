@@ -17,6 +17,8 @@ MISSING = "\N{EN DASH}"
 
 OUTCOMES = {
     "verified": ("verified", "good"),
+    "ready": ("passed every gate", "good"),
+    "done": ("done, not verified", "idle"),
     "failed": ("failed", "bad"),
     "refused": ("refused by a gate", "warn"),
     "unreachable": ("unreachable", "bad"),

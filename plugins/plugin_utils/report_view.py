@@ -189,10 +189,10 @@ def _gpus_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _gpu_rows(record: dict[str, Any]) -> tuple[GpuRow, ...]:
     groups = branch(record, "verify", "iommu", "gpu_groups")
-    from_facts = {gpu.get("bdf"): gpu for gpu in items(branch(record, "facts"), "gpus")}
+    from_facts = {text(gpu.get("bdf")): gpu for gpu in items(branch(record, "facts"), "gpus")}
     rows = []
     for position, gpu in enumerate(_gpus_of(record)):
-        bdf = gpu.get("bdf")
+        bdf = text(gpu.get("bdf"))
         group = groups.get(bdf) or branch(from_facts.get(bdf), "iommu_group").get("type")
         notes = []
         if gpu.get("display") is True:
@@ -204,7 +204,7 @@ def _gpu_rows(record: dict[str, Any]) -> tuple[GpuRow, ...]:
             GpuRow(
                 position if index is None else index,
                 short_gpu_name(gpu.get("name")),
-                text(bdf),
+                bdf,
                 mebibytes(gpu.get("memory_bytes")),
                 mebibytes(gpu.get("bar1_bytes")),
                 link(gpu.get("link")),
@@ -336,7 +336,9 @@ def _host_sentence(record: dict[str, Any]) -> str:
     if outcome == "unreachable":
         return "The host could not be reached; nothing is known of its state."
     if outcome == "not_reached":
-        return "The run ended before this host's turn; nothing was changed on it."
+        return "The run has not come to this host; nothing was changed on it."
+    if outcome == "ready":
+        return "Every gate passed; nothing was changed or measured."
     if outcome == "refused":
         return "A gate stopped this host before anything was changed."
     total = sum(counts.values())
@@ -388,14 +390,12 @@ def _tiles(records: Sequence[dict[str, Any]]) -> tuple[Tile, ...]:
         for verdict, count in pair_counts(record).items():
             counts[verdict] += count
     verified = sum(outcome_of(record) == "verified" for record in records)
+    ready = sum(outcome_of(record) == "ready" for record in records)
+    good, label = (ready, "hosts ready") if ready and not verified else (verified, "hosts verified")
     reached = counts["pass"] + counts["warn"]
     total = sum(counts.values())
     return (
-        Tile(
-            f"{verified}/{len(records)}",
-            "hosts verified",
-            "good" if verified == len(records) else "bad",
-        ),
+        Tile(f"{good}/{len(records)}", label, "good" if good == len(records) else "bad"),
         Tile(str(gpus), "GPUs"),
         Tile(f"{reached}/{total}" if total else MISSING, "ordered pairs reach their peer"),
         Tile(figure(max(rates, default=None)), "GB/s one way, fastest pair"),
@@ -403,19 +403,32 @@ def _tiles(records: Sequence[dict[str, Any]]) -> tuple[Tile, ...]:
     )
 
 
+def _headline(outcomes: Sequence[str]) -> tuple[str, str]:
+    """Return the page's sentence and its tone."""
+    if not outcomes:
+        return "No host was run", "idle"
+    subject = "The host is" if len(outcomes) == 1 else "Every host is"
+    for outcome, words, tone in (
+        ("verified", "verified", "good"),
+        ("ready", "ready: every gate passed", "good"),
+        ("done", "done; nothing was verified", "idle"),
+    ):
+        if all(found == outcome for found in outcomes):
+            return f"{subject} {words}", tone
+    left = sum(outcome not in ("verified", "ready", "done") for outcome in outcomes)
+    if not left:
+        return "Some hosts are verified, the others were not measured", "idle"
+    if len(outcomes) == 1:
+        return "The host needs attention", "bad"
+    return f"{left} of {len(outcomes)} hosts {'needs' if left == 1 else 'need'} attention", "bad"
+
+
 def page_view(records: Sequence[dict[str, Any]]) -> PageView:
     """Return the page of ``records`` (plain data, in the order they are to be shown)."""
     hosts = tuple(host_view(record, position) for position, record in enumerate(records, 1))
-    verified = sum(outcome_of(record) == "verified" for record in records)
-    total = len(records)
-    if total and verified == total:
-        sentence = "Every host is verified" if total > 1 else "The host is verified"
-        tone = "warn" if any(host.tone == "warn" for host in hosts) else "good"
-    else:
-        left = total - verified
-        some = f"{left} of {total} hosts {'needs' if left == 1 else 'need'} attention"
-        sentence = some if total > 1 else "The host needs attention" if total else "No host was run"
-        tone = "bad"
+    sentence, tone = _headline([outcome_of(record) for record in records])
+    if tone == "good" and any(host.tone == "warn" for host in hosts):
+        tone = "warn"
     times = sorted(
         str(record[name])
         for record in records
