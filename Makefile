@@ -18,7 +18,7 @@ ARGS ?=
 VENV := .venv
 # What the environment follows from. A new content gives a new stamp, and so a new setup.
 SETUP_INPUTS := pyproject.toml constraints.txt galaxy.yml scripts/setup-venv
-STAMP := $(VENV)/.setup-$(shell cat $(SETUP_INPUTS) | sha256sum | cut -c1-16)
+STAMP := $(VENV)/.setup-$(shell { cat $(SETUP_INPUTS); $(PYTHON) --version; } 2>&1 | sha256sum | cut -c1-16)
 WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 PYTEST := $(WITH_VENV) python -m pytest
