@@ -47,7 +47,7 @@ def mount_of(mounts: list[Mount], path: str) -> Mount | None:
     holding = [
         mount
         for mount in mounts
-        if mount.point == "/" or path == mount.point or path.startswith(mount.point + "/")
+        if mount.point in {"/", path} or path.startswith(mount.point + "/")
     ]
     best: Mount | None = None
     for mount in holding:

@@ -196,9 +196,7 @@ def merge(line: CommandLine, parameters: Iterable[Parameter]) -> CommandLine:
     last one wins is the business of ``conflicts``. Merging twice is the same as merging once.
     """
     appended = tuple(parameters)
-    kept = tuple(
-        old for old in line.parameters if not any(old.same_as(new) for new in appended)
-    )
+    kept = tuple(old for old in line.parameters if not any(old.same_as(new) for new in appended))
     return CommandLine(kept + appended, line.for_init)
 
 

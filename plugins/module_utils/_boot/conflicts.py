@@ -123,9 +123,7 @@ def _defeater(
     return None
 
 
-def in_force(
-    wanted: Iterable[Parameter], line: CommandLine, *, vendor: str | None = None
-) -> bool:
+def in_force(wanted: Iterable[Parameter], line: CommandLine, *, vendor: str | None = None) -> bool:
     """Whether every wanted parameter has its effect on a kernel booted with ``line``.
 
     ``vendor`` is the processor's ("intel", "amd"); the other vendor's IOMMU switch is then of no

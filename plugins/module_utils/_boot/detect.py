@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from .._host.files import read_bytes
+from .._host.files import read_bytes, read_text
 from .grub_debian import GrubDebian
 from .interface import BootLoader, BootLoaderUnsupported
 
@@ -21,6 +22,14 @@ _ATTRIBUTE_BYTES = 4
 def firmware_of(root: Path = Path("/")) -> str:
     """Return "efi" or "bios", as the running kernel was started."""
     return "efi" if (root / "sys/firmware/efi").is_dir() else "bios"
+
+
+def processor_vendor(root: Path = Path("/")) -> str | None:
+    """Return "intel" or "amd" from /proc/cpuinfo, or None for others."""
+    text = read_text(root / "proc/cpuinfo") or ""
+    found = re.search(r"^vendor_id\s*:\s*(\S+)$", text, re.MULTILINE)
+    vendors = {"GenuineIntel": "intel", "AuthenticAMD": "amd", "HygonGenuine": "amd"}
+    return vendors.get(found[1]) if found else None
 
 
 def loader_variable(root: Path, name: str) -> str | None:
@@ -54,7 +63,7 @@ def detect(root: Path = Path("/")) -> BootLoader:
             remedy="set the kernel parameters by this host's own means and run with --skip-tags"
             " iommu, or install grub-pc or grub-efi-amd64",
         )
-    return GrubDebian(root, firmware=firmware_of(root))
+    return GrubDebian(root, firmware=firmware_of(root), vendor=processor_vendor(root))
 
 
 def _refuse_image_based(root: Path) -> None:

@@ -31,7 +31,7 @@ class GrubScriptError(GpufleetError):
 
 @dataclass(frozen=True)
 class Word:
-    """A word without its quotes; variables stay as ``${name}``. ``text[start:end]`` is its source."""
+    """A word without its quotes, variables as ``${name}``; ``text[start:end]`` is its source."""
 
     text: str
     start: int
@@ -213,9 +213,7 @@ def read_words(text: str) -> tuple[Word, ...]:
     while position < len(text):
         if text[position] in _BLANKS:
             position += 1
-        elif text[position] in _ENDS_WORD:
-            break
-        elif text[position] == "#":
+        elif text[position] in _ENDS_WORD or text[position] == "#":
             break
         else:
             word = read_word(text, position)
@@ -267,9 +265,7 @@ class _Reader:
             raise _unfinished(self.text, opened_at, "a closing brace")
         return commands, entries
 
-    def _nested(
-        self, words: list[Word], commands: list[Command], entries: list[Entry]
-    ) -> None:
+    def _nested(self, words: list[Word], commands: list[Command], entries: list[Entry]) -> None:
         inner_commands, inner_entries = self.block(inside=True)
         if len(words) > 1 and words[0].text in _ENTRY_KINDS:
             header = Command(tuple(words))

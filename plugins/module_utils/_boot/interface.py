@@ -137,6 +137,8 @@ class BootLoader(ABC):
 
     name: str
     firmware: str
+    # "intel", "amd" or None: whose IOMMU switches count, see conflicts.in_force().
+    vendor: str | None
 
     @abstractmethod
     def default_entry(self) -> str:
