@@ -76,8 +76,8 @@ EXAMPLES = r"""
 RETURN = r"""
 changed:
   description:
-    - Whether another run lost its lock. Taking, renewing and releasing one's own is bookkeeping
-      and no change.
+    - Whether a lock was broken. Taking, renewing and releasing one's own, and succeeding a dead
+      run, is bookkeeping and no change.
   returned: always
   type: bool
   sample: false
@@ -178,7 +178,7 @@ def result_of(outcome: LockOutcome) -> dict[str, Any]:
     """Return an outcome as the module's result."""
     record, previous = outcome.record, outcome.previous
     return {
-        "changed": outcome.action in ("taken_over", "broken"),
+        "changed": outcome.action == "broken",
         "action": outcome.action,
         "holder": record.holder if record else None,
         "since": record.since.isoformat() if record else None,

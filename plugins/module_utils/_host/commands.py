@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -61,7 +62,7 @@ def run(
         stdin: text fed to standard input; nothing is inherited.
 
     Raises:
-        CommandMissing, CommandTimedOut, CommandFailed.
+        CommandMissing, CommandTimedOut, CommandFailed; OSError where ``cwd`` does not exist.
     """
     words = tuple(argv)
     environment: dict[str, str] = {**os.environ, "LC_ALL": "C", **(env or {})}
@@ -77,23 +78,28 @@ def run(
             errors="replace",
             start_new_session=True,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:
+        if cwd is not None and not cwd.is_dir():
+            raise  # the same error tells of a missing working directory
         raise CommandMissing(
             "command_missing",
-            read=f"{error.filename}: no such file",
+            read=f"{error.filename}: {(error.strerror or '').lower()}",
             want=f"{words[0]} to run {shlex.join(words)}",
             remedy=f"install the package that provides {words[0]} on this host",
         ) from error
-    try:
-        stdout, stderr = process.communicate(stdin, timeout=timeout)
-    except subprocess.TimeoutExpired as error:
-        _kill_group(process)
-        raise CommandTimedOut(
-            "command_timed_out",
-            read=f"{shlex.join(words)} still running after {timeout:g} s",
-            want=f"an answer within {timeout:g} s",
-            remedy="look at the host's load and journal, then run again",
-        ) from error
+    with contextlib.ExitStack() as interrupted:
+        # Whatever ends the waiting, a time-out or an interrupt, also ends the command.
+        interrupted.callback(_kill_group, process)
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise CommandTimedOut(
+                "command_timed_out",
+                read=f"{shlex.join(words)} still running after {timeout:g} s",
+                want=f"an answer within {timeout:g} s",
+                remedy="look at the host's load and journal, then run again",
+            ) from error
+        interrupted.pop_all()
     result = CommandResult(words, process.returncode, stdout, stderr)
     if check and result.rc != 0:
         raise failure(result)
@@ -112,7 +118,8 @@ def failure(result: CommandResult) -> CommandFailed:
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     try:
         process.communicate(timeout=_KILL_WAIT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -57,17 +57,16 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
-    try:
+    with contextlib.ExitStack() as interrupted:
+        # Neither a full disk nor an interrupt leaves the unfinished file behind.
+        interrupted.callback(temporary.unlink, missing_ok=True)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+        interrupted.pop_all()
     sync_directory(path.parent)
     return True
 
