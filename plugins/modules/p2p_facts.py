@@ -154,7 +154,7 @@ ansible_facts:
           description:
             - Who told about processes - V(nvml); V(device_files), where NVML is silent and the
               holders of the GPUs' device files were looked up; V(module_not_loaded), where no
-              process can be using a GPU.
+              process can be using a GPU; V(unknown), where the driver does not list every GPU.
           type: str
           returned: success
           sample: nvml

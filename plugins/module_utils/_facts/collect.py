@@ -56,8 +56,9 @@ def collect(
     """
     devices = read_devices(root)
     told, nvml_record = _ask_nvml(pynvml_path)
+    found = matching_gpus(devices, gpu_match)
     users = {} if nvml_record["nvml"] else _users_by_gpu(root)
-    gpus = gpu_records(root, devices, matching_gpus(devices, gpu_match), told, users)
+    gpus = gpu_records(root, devices, found, told, users)
     kernel = read_kernel(root)
     driver = driver_record(root, kernel.release)
     bridges = sorted({bdf for gpu in gpus for bdf in gpu["upstream"]})
@@ -69,7 +70,11 @@ def collect(
         "secure_boot": asdict(read_secure_boot(root)),
         "boot_loader": boot_loader_record(root),
         "gpus": gpus,
-        "processes_source": _processes_source(nvml_record["nvml"], driver["loaded"]),
+        "processes_source": processes_source(
+            nvml=nvml_record["nvml"],
+            module_loaded=driver["loaded"],
+            all_gpus_known=all(gpu.bdf in users for gpu in found),
+        ),
         "acs": [acs_record(read_acs(root, bdf)) for bdf in bridges],
         "driver": {**driver, **nvml_record},
         "dkms": dkms_record(root),
@@ -186,6 +191,19 @@ def acs_record(state: AcsState) -> Record:
     }
 
 
+def processes_source(*, nvml: bool, module_loaded: bool, all_gpus_known: bool) -> str:
+    """Return who can tell of processes on the GPUs.
+
+    ``nvml``; without it ``module_not_loaded`` (no process can have a context then) or
+    ``device_files``; ``unknown`` where the driver does not list every GPU.
+    """
+    if nvml:
+        return "nvml"
+    if not module_loaded:
+        return "module_not_loaded"
+    return "device_files" if all_gpus_known else "unknown"
+
+
 def free_bytes(root: Path, paths: Sequence[str]) -> dict[str, int]:
     """Return the bytes that are free to ordinary users below each path that exists."""
     free: dict[str, int] = {}
@@ -208,19 +226,13 @@ def _ask_nvml(pynvml_path: str | None) -> tuple[dict[str, NvmlDevice], Record]:
     return told, {"nvml": True, "nvml_version": version, "nvml_error": None}
 
 
-def _processes_source(nvml: bool, module_loaded: bool) -> str:
-    if nvml:
-        return "nvml"
-    # Without the module no process can have a context; with it, the device files tell.
-    return "device_files" if module_loaded else "module_not_loaded"
-
-
 def _users_by_gpu(root: Path) -> dict[str, list[DeviceUser]]:
+    """Return who has each GPU's device file open, by address, for the GPUs the driver lists."""
     by_minor = {minor: normalise_bdf(bdf) for bdf, minor in device_minors(root).items()}
-    users: dict[str, list[DeviceUser]] = {}
+    users: dict[str, list[DeviceUser]] = {bdf: [] for bdf in by_minor.values()}
     for user in device_users(root):
         if user.minor in by_minor:
-            users.setdefault(by_minor[user.minor], []).append(user)
+            users[by_minor[user.minor]].append(user)
     return users
 
 
