@@ -267,6 +267,19 @@ class Correctness:
     ping_pong: str = NOT_RUN
     first_bad_offset: int | None = None
 
+    @classmethod
+    def of(cls, states: Mapping[str, str], first_bad_offset: int | None = None) -> Correctness:
+        """Return the Correctness of states by check name; a check not named was not run."""
+        given = {name: states.get(name, NOT_RUN) for name in CHECKS}
+        return cls(
+            copy_write=given["copy_write"],
+            copy_read=given["copy_read"],
+            sm_write=given["sm_write"],
+            sm_read=given["sm_read"],
+            ping_pong=given["ping_pong"],
+            first_bad_offset=first_bad_offset,
+        )
+
     @property
     def any_failed(self) -> bool:
         """Whether a check that ran found wrong data."""
@@ -282,13 +295,9 @@ class Correctness:
 
     @classmethod
     def _read(cls, reader: Reader) -> Correctness:
-        return cls(
-            copy_write=reader.choice("copy_write", CHECK_STATES),
-            copy_read=reader.choice("copy_read", CHECK_STATES),
-            sm_write=reader.choice("sm_write", CHECK_STATES),
-            sm_read=reader.choice("sm_read", CHECK_STATES),
-            ping_pong=reader.choice("ping_pong", CHECK_STATES),
-            first_bad_offset=reader.optional("first_bad_offset", reader.integer),
+        return cls.of(
+            {name: reader.choice(name, CHECK_STATES) for name in CHECKS},
+            reader.optional("first_bad_offset", reader.integer),
         )
 
 

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two GPUs of a pair with all that the measurements share: streams, buffers, pinned memory."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .._gpu.cuda import JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION, Cuda, CudaError
+from .._gpu.device import Buffer, Event, Gpu, HostBuffer, Stream
+from .._host.errors import GpufleetError
+
+GUARD_BYTES = 64 << 10
+HOST_CHUNK_BYTES = 16 << 20
+SMALLEST_PAYLOAD_BYTES = 1 << 20
+_GRANULE_BYTES = 1 << 20
+_FREE_SHARE = 8
+_RESULT_BYTES = 64
+# Looks at a flag in host memory take about a microsecond each: a second at most.
+_GATE_LOOKS = 1_000_000
+_U32 = struct.Struct("<I")
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_memcmp.restype = ctypes.c_int
+
+
+class Side:
+    """One GPU of the pair.
+
+    ``outgoing`` is what others get from it, ``incoming`` what they write; both have guard bands
+    of GUARD_BYTES before and behind the payload. ``stream`` carries its own transfers and
+    kernels, ``inbound`` what is staged to it from the host.
+    """
+
+    def __init__(self, gpu: Gpu, payload_bytes: int) -> None:
+        size = payload_bytes + 2 * GUARD_BYTES
+        self.gpu = gpu
+        self.payload_bytes = payload_bytes
+        self.stream = Stream(gpu)
+        self.inbound = Stream(gpu)
+        self.outgoing = Buffer(gpu, size)
+        self.incoming = Buffer(gpu, size)
+        self.result = Buffer(gpu, _RESULT_BYTES)
+        self.mailbox = Buffer(gpu, GUARD_BYTES)
+        self.start = Event(gpu)
+        self.end = Event(gpu)
+        self.mark = Event(gpu)
+
+
+class Bench:
+    """A pair ready to be measured.
+
+    Attributes:
+        sides: by PCI address.
+        kernels: whether the driver compiled them; else only copy engines are judged.
+        payload_bytes: what each check and copy moves, a multiple of 1 MiB.
+    """
+
+    def __init__(
+        self, cuda: Cuda, addresses: tuple[str, str], wanted_bytes: int, limit_seconds: float
+    ) -> None:
+        """Open both GPUs and allocate.
+
+        Raises:
+            CudaError: the driver refused.
+            GpufleetError: a GPU is not listed or has too little memory left.
+        """
+        gpus = [Gpu(cuda, bdf, limit_seconds) for bdf in addresses]
+        self.payload_bytes = _affordable(gpus, wanted_bytes)
+        self.kernels = _load_kernels(gpus)
+        self.sides = {gpu.bdf: Side(gpu, self.payload_bytes) for gpu in gpus}
+        self._gpus = gpus
+        self.host = tuple(HostBuffer(gpu, HOST_CHUNK_BYTES) for gpu in gpus)
+        self._scratch = HostBuffer(gpus[0], GUARD_BYTES)
+        self._gate = HostBuffer(gpus[0], _RESULT_BYTES)
+
+    def can_access(self, source: Side, target: Side) -> bool:
+        """Return whether the driver claims both directions of access that a pair needs."""
+        return source.gpu.can_access(target.gpu) and target.gpu.can_access(source.gpu)
+
+    def enable_peer_access(self) -> None:
+        """Map each GPU's memory into the other's context.
+
+        Raises:
+            CudaError: the driver refused.
+        """
+        first, second = self._gpus
+        first.enable_peer_access(second)
+        second.enable_peer_access(first)
+
+    def write_small(self, side: Side, buffer: Buffer, offset: int, data: bytes) -> None:
+        """Store up to GUARD_BYTES in a GPU's memory and wait for it."""
+        self._scratch.write(0, data)
+        side.stream.copy_to_device(buffer.address + offset, self._scratch.pointer, len(data))
+        side.stream.finish("a copy from the host")
+
+    def read_small(self, side: Side, buffer: Buffer, offset: int, count: int) -> bytes:
+        """Return up to GUARD_BYTES of a GPU's memory, read by that GPU."""
+        side.stream.copy_to_host(self._scratch.pointer, buffer.address + offset, count)
+        side.stream.finish("a copy to the host")
+        return self._scratch.read(0, count)
+
+    def write_words(self, side: Side, buffer: Buffer, *words: int) -> None:
+        """Store 64-bit words at the start of a small buffer."""
+        self.write_small(side, buffer, 0, struct.pack(f"<{len(words)}Q", *words))
+
+    def read_words(self, side: Side, buffer: Buffer, count: int) -> tuple[int, ...]:
+        """Return the 64-bit words at the start of a small buffer."""
+        return struct.unpack(f"<{count}Q", self.read_small(side, buffer, 0, 8 * count))
+
+    @contextmanager
+    def gated(self, side: Side) -> Iterator[None]:
+        """Hold what is queued in a side's stream inside the block, and let it go at its end.
+
+        So the time between two events is the GPU's and not that of queueing. Without kernels
+        nothing is held.
+        """
+        if not self.kernels:
+            yield
+            return
+        self._gate.write(0, _U32.pack(0))
+        flag = self._gate.mapped_address(side.gpu)
+        side.gpu.launch("gate", side.stream, flag, _GATE_LOOKS, single=True)
+        try:
+            yield
+        finally:
+            self._gate.write(0, _U32.pack(1))
+
+    def close(self) -> None:
+        """Give both contexts back, and all memory with them."""
+        for gpu in self._gpus:
+            gpu.close()
+
+
+def first_difference(first: HostBuffer, second: HostBuffer, start: int, end: int) -> int | None:
+    """Return the lowest offset in [start, end) at which two host buffers differ, or None.
+
+    memcmp halves the range until the byte is found: the standard library compares memory views
+    element by element, a hundred times slower.
+    """
+    if not _differ(first, second, start, end):
+        return None
+    while end - start > 1:
+        middle = (start + end) // 2
+        if _differ(first, second, start, middle):
+            end = middle
+        else:
+            start = middle
+    return start
+
+
+def _differ(first: HostBuffer, second: HostBuffer, start: int, end: int) -> bool:
+    return bool(_memcmp(first.pointer + start, second.pointer + start, end - start))
+
+
+def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
+    free = min(gpu.free_bytes() for gpu in gpus)
+    size = min(wanted_bytes, free // _FREE_SHARE) // _GRANULE_BYTES * _GRANULE_BYTES
+    if size < SMALLEST_PAYLOAD_BYTES:
+        raise GpufleetError(
+            "gpu_memory_short",
+            read=f"{free >> 20} MiB free",
+            want=f"{_FREE_SHARE * SMALLEST_PAYLOAD_BYTES >> 20} MiB free on both GPUs",
+            remedy="stop the programs that hold GPU memory, then run again",
+        )
+    return size
+
+
+def _load_kernels(gpus: list[Gpu]) -> bool:
+    try:
+        for gpu in gpus:
+            gpu.load_kernels()
+    except CudaError as error:
+        if error.number in (JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION):
+            return False
+        raise
+    return True

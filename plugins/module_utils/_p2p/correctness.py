@@ -1,0 +1,264 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether data arrives: every transfer is judged by the owner of the memory it went to.
+
+A round trip by the writer proves nothing: the peer mapping may be a private mirror. So the
+owner poisons the destination, the source is filled with words that name their place, and the
+owner compares, once by a kernel and once by copying both buffers to the host.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable
+
+from .._gpu.device import Buffer
+from .._gpu.kernels import PING_PONG_BYTES
+from .bench import GUARD_BYTES, HOST_CHUNK_BYTES, Bench, Side, first_difference
+from .evidence import DATA_CORRUPTED, Finding, WrongWord, classify, gravest
+from .pattern import POISON_BYTE, DevicePattern, HostPattern, Pattern, seed_of
+from .result import FAILED, NOT_RUN, PASSED, Correctness
+
+COPY_CHECKS = ("copy_write", "copy_read")
+KERNEL_CHECKS = ("sm_write", "sm_read")
+# The initiator of these is the source, which does not own the destination.
+_WRITES = ("copy_write", "sm_write")
+_ROUNDS = 2
+# Where Python makes the pattern, it takes a second for 256 MiB.
+_HOST_PATTERN_BYTES_AT_MOST = 32 << 20
+_WINDOWS_PER_CHUNK = 16
+_SAMPLE_WORDS = 128
+_NO_INDEX = 0xFFFFFFFFFFFFFFFF
+_PING_PONG_ROUNDS = 1000
+# A look at a flag in own memory takes about a microsecond: half a second for a turn, below
+# what a display's watchdog allows.
+_PING_PONG_LOOKS = 500_000
+_POISON = bytes([POISON_BYTE])
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the checks of one ordered pair found; ``ping_pong_seconds`` is one round trip."""
+
+    correctness: Correctness
+    code: str | None
+    detail: str
+    ping_pong_seconds: float | None
+
+
+class Checker:
+    """Runs the checks of ordered pairs on one bench, remembering what was sent before."""
+
+    def __init__(self, bench: Bench, seed: int, announce: Callable[[str], None]) -> None:
+        """Prepare.
+
+        Args:
+            seed: of this pair; every transfer derives its own from it.
+            announce: told the name of each step before it begins, so that a hang has a name.
+        """
+        self._bench = bench
+        self._seed = seed
+        self._announce = announce
+        self._sent: list[Pattern] = []
+        size = bench.payload_bytes
+        self._bytes = size if bench.kernels else min(size, _HOST_PATTERN_BYTES_AT_MOST)
+        self._words = self._bytes // 8
+
+    def judge(self, source: Side, target: Side) -> Judgement:
+        """Check all ways of moving data from ``source`` to ``target``.
+
+        Two rounds with different words, because the second shows whether the first one's are
+        still being delivered. The flag ping-pong runs only where all copies were right.
+
+        Raises:
+            CudaError, MeasurementHung.
+        """
+        checks = COPY_CHECKS + (KERNEL_CHECKS if self._bench.kernels else ())
+        states = dict.fromkeys(COPY_CHECKS + KERNEL_CHECKS, NOT_RUN)
+        findings: list[tuple[str, Finding]] = []
+        for _ in range(_ROUNDS):
+            for check in checks:
+                self._announce(check)
+                finding = self._check(check, source, target)
+                if finding is not None:
+                    findings.append((check, finding))
+                    states[check] = FAILED
+                elif states[check] == NOT_RUN:
+                    states[check] = PASSED
+            if findings:
+                break
+        if findings:
+            return _failed(states, findings)
+        if not self._bench.kernels:
+            return Judgement(Correctness.of(states), None, "", None)
+        self._announce("ping_pong")
+        return self._ping_pong(states, source, target)
+
+    def _check(self, check: str, source: Side, target: Side) -> Finding | None:
+        pattern = self._next_pattern()
+        target.gpu.fill_bytes(target.incoming.address, POISON_BYTE, target.incoming.size)
+        self._fill(source, pattern)
+        self._transfer(check, source, target)
+        sample = self._compare_on_host(source, target, pattern)
+        wrong_words = self._compare_on_owner(target, pattern)
+        earlier, self._sent = tuple(self._sent), [*self._sent, pattern]
+        if sample:
+            seen_right = self._written_reads_right(check, source, target, pattern)
+            finding = classify(
+                sample,
+                pattern=pattern,
+                earlier=earlier,
+                words=self._words,
+                initiator_sees_right=seen_right,
+            )
+            count = "" if wrong_words is None else f"{wrong_words} of {self._words} words wrong: "
+            return Finding(finding.code, finding.first_bad_offset, count + finding.detail)
+        if wrong_words:
+            detail = f"the owner's kernel sees {wrong_words} wrong words, its copy engine none"
+            return Finding(DATA_CORRUPTED, 0, detail)
+        return self._guards(target)
+
+    def _next_pattern(self) -> Pattern:
+        seed = seed_of(self._seed, len(self._sent))
+        return DevicePattern(seed) if self._bench.kernels else HostPattern(seed)
+
+    def _fill(self, source: Side, pattern: Pattern) -> None:
+        start = source.outgoing.address + GUARD_BYTES
+        if isinstance(pattern, HostPattern):
+            data = pattern.data(self._bytes)
+            staging = self._bench.host[0]
+            for offset in range(0, self._bytes, HOST_CHUNK_BYTES):
+                piece = data[offset : offset + HOST_CHUNK_BYTES]
+                staging.write(0, piece)
+                source.stream.copy_to_device(start + offset, staging.pointer, len(piece))
+                source.stream.finish("filling the source")
+        elif isinstance(pattern, DevicePattern):
+            source.gpu.launch("fill_pattern", source.stream, start, self._words, pattern.seed, 0)
+            source.stream.finish("filling the source")
+
+    def _transfer(self, check: str, source: Side, target: Side) -> None:
+        initiator = source if check in _WRITES else target
+        if check in COPY_CHECKS:
+            initiator.stream.copy_between(
+                target.incoming, source.outgoing, GUARD_BYTES, self._bytes
+            )
+        else:
+            self._kernel_copy(initiator, target.incoming, source.outgoing)
+        initiator.stream.finish(check)
+
+    def _kernel_copy(self, initiator: Side, target: Buffer, source: Buffer) -> None:
+        initiator.gpu.launch(
+            "copy_words",
+            initiator.stream,
+            target.address + GUARD_BYTES,
+            source.address + GUARD_BYTES,
+            self._bytes // 16,
+        )
+
+    def _compare_on_owner(self, target: Side, pattern: Pattern) -> int | None:
+        """Return how many words the owner's kernel finds wrong; None where kernels cannot run."""
+        if not isinstance(pattern, DevicePattern):
+            return None
+        self._bench.write_words(target, target.result, 0, _NO_INDEX)
+        start = target.incoming.address + GUARD_BYTES
+        target.gpu.launch(
+            "verify_pattern",
+            target.stream,
+            start,
+            self._words,
+            pattern.seed,
+            0,
+            target.result.address,
+        )
+        target.stream.finish("the owner's comparison")
+        return self._bench.read_words(target, target.result, 2)[0]
+
+    def _compare_on_host(self, source: Side, target: Side, pattern: Pattern) -> list[WrongWord]:
+        """Return a sample of wrong words: the owners of both buffers read them to the host."""
+        sent, received = self._bench.host
+        sample: list[WrongWord] = []
+        for offset in range(0, self._bytes, HOST_CHUNK_BYTES):
+            count = min(HOST_CHUNK_BYTES, self._bytes - offset)
+            place = GUARD_BYTES + offset
+            source.stream.copy_to_host(sent.pointer, source.outgoing.address + place, count)
+            target.stream.copy_to_host(received.pointer, target.incoming.address + place, count)
+            source.stream.finish("reading the source")
+            target.stream.finish("reading the destination")
+            # Windows spread over the chunk, so that a displacement shows at several places.
+            window = count // _WINDOWS_PER_CHUNK
+            for start in range(0, count, window):
+                if len(sample) >= _SAMPLE_WORDS:
+                    return sample
+                byte = first_difference(sent, received, start, start + window)
+                if byte is not None:
+                    index = byte // 8
+                    seen = struct.unpack("<Q", received.read(index * 8, 8))[0]
+                    index += offset // 8
+                    sample.append(WrongWord(index, seen, pattern.word(index)))
+        return sample
+
+    def _written_reads_right(
+        self, check: str, source: Side, target: Side, pattern: Pattern
+    ) -> bool | None:
+        """Return whether the writing GPU reads its own words back; None for read checks."""
+        if check not in _WRITES:
+            return None
+        self._announce(f"{check}: reading back")
+        source.gpu.fill_bytes(source.incoming.address, POISON_BYTE, source.incoming.size)
+        if check in COPY_CHECKS:
+            source.stream.copy_between(source.incoming, target.incoming, GUARD_BYTES, self._bytes)
+        else:
+            self._kernel_copy(source, source.incoming, target.incoming)
+        source.stream.finish("reading back")
+        return not self._compare_on_host(source, source, pattern)
+
+    def _guards(self, target: Side) -> Finding | None:
+        for name, offset in (("before", 0), ("behind", GUARD_BYTES + self._bytes)):
+            seen = self._bench.read_small(target, target.incoming, offset, GUARD_BYTES)
+            if seen != _POISON * GUARD_BYTES:
+                place = next(i for i, byte in enumerate(seen) if byte != POISON_BYTE)
+                detail = f"the guard band {name} the payload was overwritten at byte {place}"
+                return Finding(DATA_CORRUPTED, offset + place - GUARD_BYTES, detail)
+        return None
+
+    def _ping_pong(self, states: dict[str, str], source: Side, target: Side) -> Judgement:
+        """Pass a flag with payload between two kernels that both keep running."""
+        sides = ((source, target, 1), (target, source, 0))
+        for mine, _, _ in sides:
+            mine.gpu.fill_bytes(mine.mailbox.address, 0, PING_PONG_BYTES)
+            self._bench.write_words(mine, mine.result, 0, 0, 0, 0)
+        for mine, theirs, leader in sides:
+            mine.gpu.launch(
+                "ping_pong",
+                mine.stream,
+                mine.mailbox.address,
+                theirs.mailbox.address,
+                _PING_PONG_ROUNDS,
+                leader,
+                mine.result.address,
+                _PING_PONG_LOOKS,
+                single=True,
+            )
+        for mine, _, _ in sides:
+            mine.stream.finish("ping_pong")
+        results = [self._bench.read_words(mine, mine.result, 4) for mine, _, _ in sides]
+        wrong = sum(bad for _, bad, _, _ in results)
+        rounds = min(completed for completed, _, _, _ in results)
+        if wrong or rounds < _PING_PONG_ROUNDS:
+            detail = (
+                f"ping_pong: {rounds} of {_PING_PONG_ROUNDS} rounds, {wrong} payload words wrong"
+            )
+            correctness = Correctness.of({**states, "ping_pong": FAILED})
+            return Judgement(correctness, DATA_CORRUPTED, detail, None)
+        seconds = results[0][3] / 1e9 / (_PING_PONG_ROUNDS - 1)
+        return Judgement(Correctness.of({**states, "ping_pong": PASSED}), None, "", seconds)
+
+
+def _failed(states: dict[str, str], findings: Sequence[tuple[str, Finding]]) -> Judgement:
+    code = gravest([finding.code for _, finding in findings])
+    check, first = next(item for item in findings if item[1].code == code)
+    correctness = Correctness.of(states, findings[0][1].first_bad_offset)
+    return Judgement(correctness, code, f"{check}: {first.detail}", None)

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What parent and measuring child say to each other: one job in, lines of events out.
+
+The child tells each thing as soon as it knows it, so what it measured before it hung or died is
+kept. A job and every event is one JSON object; the classes here are both ends' view of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .decode import Reader
+from .result import CHECK_STATES, CHECKS, Correctness
+
+# Event names.
+STEP = "step"
+CAPABILITY = "capability"
+JUDGEMENT = "judgement"
+NO_KERNELS = "no_kernels"
+UNDER_LOAD = "under_load"
+RATE = "rate"
+TIME = "time"
+TROUBLE = "trouble"
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one child measures.
+
+    Attributes:
+        addresses: PCI addresses of the two GPUs.
+        directions: ordered pairs of positions in ``addresses``.
+        payload_bytes: wanted size of each buffer; less where free memory is short.
+        limit_seconds: for any one wait on a GPU.
+        warm_up_seconds, sample_seconds, samples: see bandwidth.Effort.
+        seed: of this pair's patterns.
+    """
+
+    addresses: tuple[str, str]
+    directions: tuple[tuple[int, int], ...]
+    payload_bytes: int
+    limit_seconds: float
+    warm_up_seconds: float
+    sample_seconds: float
+    samples: int
+    seed: int
+
+    def to_json(self) -> str:
+        """Return the job as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Return the job in ``text``, which ``to_json`` made."""
+        data: dict[str, Any] = json.loads(text)
+        first, second = data["addresses"]
+        directions = tuple((source, target) for source, target in data["directions"])
+        return cls(**{**data, "addresses": (first, second), "directions": directions})
+
+
+@dataclass
+class Measurement:
+    """All that is known of one ordered pair; None where it was not measured.
+
+    ``trouble`` is the reason code that ended it early, ``detail`` what was seen, ``step`` the
+    last step that began. Rates are GB/s, times microseconds.
+    """
+
+    cuda_capability: bool | None = None
+    correctness: Correctness = field(default_factory=Correctness)
+    data_code: str | None = None
+    trouble: str | None = None
+    detail: str = ""
+    step: str = ""
+    kernels: bool = True
+    payload_bytes: int | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    attempted: bool = False
+
+    @property
+    def is_right(self) -> bool:
+        """Whether checks ran and none found wrong data."""
+        states = self.correctness.states().values()
+        return "passed" in states and "failed" not in states
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Add what an event of this pair tells.
+
+        Raises:
+            MalformedResult: the event does not have its shape.
+        """
+        reader = Reader(event, "event")
+        kind = reader.text("event")
+        self.attempted = True
+        if kind == STEP:
+            self.step = reader.text("name")
+        elif kind == CAPABILITY:
+            self.cuda_capability = reader.flag("cuda")
+        elif kind == NO_KERNELS:
+            self.kernels = False
+        elif kind == JUDGEMENT:
+            self.correctness = Correctness.of(
+                {name: reader.choice(name, CHECK_STATES) for name in CHECKS},
+                reader.optional("first_bad_offset", reader.integer),
+            )
+            self.data_code = reader.optional("code", reader.text)
+            self.detail = reader.text("detail")
+            self.payload_bytes = reader.integer("payload_bytes")
+        elif kind == RATE:
+            self.rates[reader.text("name")] = reader.number("value")
+        elif kind == TIME:
+            self.times[reader.text("name")] = reader.number("value")
+        elif kind == TROUBLE:
+            self.trouble = reader.text("code")
+            self.detail = reader.text("detail")

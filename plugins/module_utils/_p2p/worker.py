@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The measuring child: one pair of GPUs, a job on standard input, events on standard output.
+
+A process of its own because a peer transfer can hang for good, a failed one leaves the CUDA
+context unusable, and CUDA must not be used across a fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from .._gpu.cuda import Cuda, CudaError
+from .._gpu.device import MeasurementHung
+from .._host.errors import GpufleetError
+from . import latency, protocol
+from .bandwidth import Direct, Effort, Staged, gigabytes_per_second, warm_up
+from .bench import Bench, Side
+from .correctness import Checker
+from .protocol import Job
+
+_MICRO = 1e6
+_BOTH = 2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class _Child:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._direction = job.directions[0]
+        self._effort = Effort(job.warm_up_seconds, job.sample_seconds, job.samples)
+
+    def run(self) -> None:
+        """Measure every direction of the job, telling all that goes wrong."""
+        try:
+            self._measure()
+        except MeasurementHung as error:
+            self._trouble(error.code, error.read)
+            # Tearing the contexts down would wait for the work that hangs.
+            os._exit(0)
+        except CudaError as error:
+            self._trouble(error.code, error.read)
+        except GpufleetError as error:
+            self._trouble(error.code, f"{error.read}; want {error.want}")
+
+    def _measure(self) -> None:
+        self._announce("opening the GPUs")
+        cuda = Cuda()
+        cuda.check("init", 0)
+        bench = Bench(cuda, self._job.addresses, self._job.payload_bytes, self._job.limit_seconds)
+        checker = Checker(bench, self._job.seed, self._announce)
+        right: list[tuple[Side, Side]] = []
+        enabled = False
+        for direction in self._job.directions:
+            self._direction = direction
+            source, target = (bench.sides[self._job.addresses[side]] for side in direction)
+            if not bench.kernels:
+                self._tell(protocol.NO_KERNELS)
+            capable = bench.can_access(source, target)
+            self._tell(protocol.CAPABILITY, cuda=capable)
+            if not capable:
+                continue
+            if not enabled:
+                self._announce("enabling peer access")
+                bench.enable_peer_access()
+                enabled = True
+            if self._judge(bench, checker, source, target):
+                right.append((source, target))
+                self._one_way(bench, source, target)
+        if len(right) == _BOTH:
+            self._both_ways(bench, right)
+        bench.close()
+        self._tell(protocol.FINISHED)
+
+    def _judge(self, bench: Bench, checker: Checker, source: Side, target: Side) -> bool:
+        judgement = checker.judge(source, target)
+        self._tell(
+            protocol.JUDGEMENT,
+            **judgement.correctness.to_dict(),
+            code=judgement.code,
+            detail=judgement.detail,
+            payload_bytes=bench.payload_bytes,
+        )
+        if judgement.ping_pong_seconds is not None:
+            self._time("ping_pong", judgement.ping_pong_seconds)
+        return judgement.code is None
+
+    def _one_way(self, bench: Bench, source: Side, target: Side) -> None:
+        direct = Direct(bench, source, target)
+        self._announce("bandwidth on")
+        warm_up(source, [direct], self._effort.warm_up_seconds)
+        # Now, while the link is as fast as it gets, the parent reads what it is.
+        self._tell(protocol.UNDER_LOAD)
+        self._rate("on_uni", gigabytes_per_second(bench, source, [direct], self._effort))
+        self._announce("latency on")
+        self._time("on", latency.queued_copy_on(bench, source, target))
+        if bench.kernels:
+            self._announce("pointer_chase")
+            self._time("pointer_chase", latency.pointer_chase(bench, source, target))
+        self._announce("bandwidth off")
+        staged = Staged(bench, source, target)
+        self._rate("off_uni", gigabytes_per_second(bench, source, [staged], self._effort))
+        staged.close()
+        self._announce("latency off")
+        self._time("off", latency.queued_copy_off(bench, source, target))
+
+    def _both_ways(self, bench: Bench, directions: list[tuple[Side, Side]]) -> None:
+        lead = directions[0][0]
+        self._announce("bandwidth on, both ways")
+        direct = [Direct(bench, source, target) for source, target in directions]
+        on = gigabytes_per_second(bench, lead, direct, self._effort)
+        self._announce("bandwidth off, both ways")
+        staged = [Staged(bench, source, target) for source, target in directions]
+        off = gigabytes_per_second(bench, lead, staged, self._effort)
+        # Both directions at once is one figure, which belongs to both ordered pairs.
+        for direction in self._job.directions:
+            self._direction = direction
+            self._rate("on_bidi", on)
+            self._rate("off_bidi", off)
+
+    def _announce(self, name: str) -> None:
+        self._tell(protocol.STEP, name=name)
+
+    def _rate(self, name: str, value: float) -> None:
+        self._tell(protocol.RATE, name=name, value=value)
+
+    def _time(self, name: str, seconds: float) -> None:
+        self._tell(protocol.TIME, name=name, value=seconds * _MICRO)
+
+    def _trouble(self, code: str, detail: str) -> None:
+        self._tell(protocol.TROUBLE, code=code, detail=detail)
+
+    def _tell(self, event: str, **content: Any) -> None:
+        source, target = self._direction
+        line = json.dumps({"event": event, "from": source, "to": target, **content})
+        print(line, flush=True)
+
+
+def _die_with_parent() -> None:
+    # Ansible ends a module that outlasts its task by a signal: the child must not stay behind.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the job on standard input; the exit status says nothing, the events all."""
+    _die_with_parent()
+    _Child(Job.from_json(sys.stdin.read())).run()
