@@ -10,9 +10,9 @@ module: boot_trial
 short_description: Arms, confirms or abandons a trial boot
 version_added: "0.1.0"
 description:
-  - A trial is one boot with other kernel parameters, prepared by M(gpufleet.p2p.kernel_cmdline) with
-    O(gpufleet.p2p.kernel_cmdline#module:trial=true). The default boot entry stays what it was until
-    the trial is confirmed.
+  - A trial is one boot with other kernel parameters, prepared by
+    M(gpufleet.p2p.kernel_cmdline) with O(gpufleet.p2p.kernel_cmdline#module:trial=true). The
+    default boot entry stays what it was until the trial is confirmed.
   - Confirming needs evidence, namely the trial's token in the running kernel's command line and its
     parameters in force. A host that fell back to the old entry passes a mere reboot, but not this.
   - Every state can be asked for again after a run that was killed half-way.
@@ -27,8 +27,8 @@ options:
     required: true
   token:
     description:
-      - The trial that is meant, as M(gpufleet.p2p.kernel_cmdline) returned it. Another one on the host
-        is refused; without it whichever is recorded is taken.
+      - The trial that is meant, as M(gpufleet.p2p.kernel_cmdline) returned it. Another one on the
+        host is refused; without it whichever is recorded is taken.
     type: str
 attributes:
   check_mode:

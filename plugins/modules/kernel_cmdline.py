@@ -16,8 +16,8 @@ description:
     the next power cycle or panic boots the old entry.
   - Reports what is configured and what the running kernel really has, apart from each other.
   - Parameters are read as the kernel reads them. Those which a later one overrides are resolved by
-    coming last; those which nothing can undo, such as V(iommu=off), are refused with the name of the
-    file that they come from.
+    coming last; those which nothing can undo, such as V(iommu=off), are refused with the name of
+    the file that they come from.
   - The module never reboots.
 options:
   parameters:
@@ -61,8 +61,8 @@ attributes:
     support: full
 notes:
   - Supports GRUB as Debian and Ubuntu install it. Other boot loaders are refused by name.
-  - C(update-grub) is never called, because it copies over C(grub.cfg) in a way that a crash or a full
-    disk interrupts half-way. The file is generated elsewhere, checked and renamed into place.
+  - C(update-grub) is never called, because it copies over C(grub.cfg) in a way that a crash or a
+    full disk interrupts half-way. The file is generated elsewhere, checked and renamed into place.
 seealso:
   - module: gpufleet.p2p.boot_trial
 author:
@@ -106,14 +106,15 @@ before:
   sample: root=UUID=0f2a ro quiet
 after:
   description:
-    - The default entry's command line afterwards. With O(trial=true) what confirming will make of it.
+    - The default entry's command line afterwards. With O(trial=true) what confirming will make of
+      it.
   returned: success
   type: str
   sample: root=UUID=0f2a ro quiet intel_iommu=on iommu=pt
 in_force:
   description:
-    - Whether the running kernel has the parameters in effect, by their meaning. With O(state=absent)
-      the parameters being taken away.
+    - Whether the running kernel has the parameters in effect, by their meaning. With
+      O(state=absent) the parameters being taken away.
   returned: success
   type: bool
   sample: false
@@ -123,7 +124,8 @@ reboot_required:
   type: bool
   sample: true
 conflicts:
-  description: Configured parameters of others that contradict the wanted ones, which come later and win.
+  description:
+    - Configured parameters of others that contradict the wanted ones, which come later and win.
   returned: success
   type: list
   elements: dict
@@ -146,8 +148,8 @@ conflicts:
       sample: true
 token:
   description:
-    - Identifies the trial, in the tried kernel's command line as C(gpufleet.trial); null where there is
-      nothing to confirm.
+    - Identifies the trial, in the tried kernel's command line as C(gpufleet.trial); null where
+      there is nothing to confirm.
   returned: success
   type: str
   sample: 3f1c9a77d02b4e65

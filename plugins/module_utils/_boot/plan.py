@@ -122,15 +122,15 @@ def plan_present(
     if trial and same_trial is not None and trying_it and running_it:
         return plan([], reboot=False, token=same_trial.token)
     if configured:
-        leftovers = [] if trial else _forget(host)
-        return plan(leftovers, reboot=not running_it, token=None)
+        # A confirmation that was killed half-way leaves a trial that is not needed any more.
+        return plan(_forget(host), reboot=not running_it, token=None)
     if not trial:
         steps = _forget(host) + loader.steps_to_configure(parameters)
         return plan(steps, reboot=not running_it, token=None)
     attempt = same_trial
-    if attempt is None or attempt.boot_id != running.boot_id or trying_it:
-        attempt = new_trial(parameters, panic_seconds, running.boot_id)
-    elif attempt.panic_seconds != panic_seconds:
+    # The same token only for the same trial, not yet booted: then arming again changes nothing.
+    spent = trying_it or attempt is None or attempt.boot_id != running.boot_id
+    if attempt is None or spent or attempt.panic_seconds != panic_seconds:
         attempt = new_trial(parameters, panic_seconds, running.boot_id)
     steps = [*record_step(host.root, attempt), *loader.steps_to_arm(attempt)]
     return plan(steps, reboot=True, token=attempt.token)
@@ -225,6 +225,11 @@ def plan_confirmed(host: Host, token: str | None) -> TrialPlan:
     if record is None:
         return _already_confirmed(host, token)
     state = host.trial_state
+    parameters = wanted(record.parameters)
+    running_it = in_force(parameters, running.line, vendor=loader.vendor)
+    if running_it and _is_configured(host, parameters):
+        # Confirmed, but killed before the end of it, perhaps rebooted since.
+        return TrialPlan(_forget(host), record.token, fell_back=False, reboot_required=False)
     if state is not TrialState.RUNNING:
         fell_back = state is TrialState.FELL_BACK
         raise TrialRefused(
@@ -237,8 +242,7 @@ def plan_confirmed(host: Host, token: str | None) -> TrialPlan:
             if fell_back
             else "reboot into the trial first",
         )
-    parameters = wanted(record.parameters)
-    if not in_force(parameters, running.line, vendor=loader.vendor):
+    if not running_it:
         raise TrialRefused(
             "trial_not_in_force",
             read=format_line(running.line),
@@ -246,10 +250,8 @@ def plan_confirmed(host: Host, token: str | None) -> TrialPlan:
             remedy="abandon the trial and look for what overrides these parameters",
         )
     loader.conflicts(parameters)
-    steps: list[Step] = []
-    if not _is_configured(host, parameters):
-        steps += loader.steps_to_configure(parameters)
-    return TrialPlan([*steps, *_forget(host)], record.token, fell_back=False, reboot_required=False)
+    steps = [*loader.steps_to_configure(parameters), *_forget(host)]
+    return TrialPlan(steps, record.token, fell_back=False, reboot_required=False)
 
 
 def _already_confirmed(host: Host, token: str | None) -> TrialPlan:
