@@ -308,18 +308,24 @@ class GrubDebian(BootLoader):
         return steps
 
     def steps_to_disarm(self) -> list[Step]:
-        """Return: forget the one-shot selection, then remove the entry, each if it is there."""
+        """Return: forget the one-shot selection, then remove the entry, each if it is there.
+
+        GRUB clears ``next_entry`` by leaving it empty; beside an entry of ours the empty variable
+        is our trace too, and goes.
+        """
         environment, custom = self.root / GRUBENV, self.root / CUSTOM_CFG
+        old = read_bytes(custom)
+        has_entry = old is not None and grub_trial_entry.block_in(old) is not None
         steps: list[Step] = []
         block = read_bytes(environment)
         if block is not None and len(block) == grub_environment.BLOCK_BYTES:
-            selected = grub_environment.parse(block).get("next_entry", "")
-            if grub_trial_entry.token_of(selected) is not None:
+            selected = grub_environment.parse(block).get("next_entry")
+            spent = selected == "" and has_entry
+            if selected is not None and (spent or grub_trial_entry.token_of(selected)):
                 cleared = grub_environment.updated(block, "next_entry", None)
                 mode = _mode_of(environment, 0o644)
                 steps.append(WriteFile("clear the selection", environment, block, cleared, mode))
-        old = read_bytes(custom)
-        if old is not None and grub_trial_entry.block_in(old) is not None:
+        if old is not None and has_entry:
             new = grub_trial_entry.without_block(old)
             mode = _mode_of(custom, 0o644)
             steps.append(WriteFile("remove the trial entry", custom, old, new, mode))

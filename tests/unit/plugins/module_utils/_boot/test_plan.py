@@ -1,0 +1,309 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host's way through present, trial, confirm, fall-back and absent, on a tree of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import plan
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.conflicts import ParameterConflict
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import (
+    BootConfigurationRefused,
+    Step,
+    TrialRefused,
+    apply_in_order,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.trial import TrialState
+from support.boot_host import BootHost
+
+WANTED = ["intel_iommu=on", "iommu=pt"]
+DROP_IN = "etc/default/grub.d/zz-gpufleet.cfg"
+
+
+def present(
+    host: BootHost, texts: Sequence[str] = tuple(WANTED), *, trial: bool = True
+) -> plan.CommandLinePlan:
+    return plan.plan_present(host.observe(), texts, trial=trial, panic_seconds=30)
+
+
+def names(steps: Sequence[Step]) -> list[str]:
+    return [step.name for step in steps]
+
+
+def test_tried_confirmed_and_taken_back(host: BootHost) -> None:
+    pristine = host.tree()
+    planned = present(host)
+    assert names(planned.steps) == [
+        "record the trial",
+        "write the trial entry",
+        "select it for one boot",
+    ]
+    assert (planned.in_force, planned.reboot_required) == (False, True)
+    assert apply_in_order(planned.steps)
+    assert host.tree()["boot/grub/grub.cfg"] == pristine["boot/grub/grub.cfg"]
+    again = present(host)
+    assert (again.steps, again.token, again.reboot_required) == ([], planned.token, True)
+
+    host.reboot()
+    assert host.command_line().endswith(
+        f"quiet intel_iommu=on iommu=pt gpufleet.trial={planned.token} panic=30"
+    )
+    assert host.observe().trial_state is TrialState.RUNNING
+    running = present(host)
+    assert (running.steps, running.in_force, running.reboot_required) == ([], True, False)
+    assert running.token == planned.token
+
+    assert apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
+    assert plan.plan_confirmed(host.observe(), planned.token).steps == []
+    assert "boot/grub/custom.cfg" not in host.tree()
+    assert host.tree()["boot/grub/grubenv"] == pristine["boot/grub/grubenv"]
+    settled = present(host)
+    assert (settled.steps, settled.token, settled.reboot_required) == ([], None, False)
+
+    host.reboot()
+    assert host.command_line().endswith("quiet intel_iommu=on iommu=pt")
+    settled = present(host)
+    assert (settled.steps, settled.in_force, settled.reboot_required) == ([], True, False)
+
+    taken_back = plan.plan_absent(host.observe(), [])
+    assert taken_back.reboot_required
+    assert apply_in_order(taken_back.steps)
+    assert host.tree() == pristine
+    after = plan.plan_absent(host.observe(), [])
+    assert (after.steps, after.reboot_required) == ([], True)
+    assert plan.plan_absent(host.observe(), WANTED).reboot_required
+    host.reboot()
+    assert not plan.plan_absent(host.observe(), []).reboot_required
+
+
+def test_a_failed_trial_leaves_the_old_default(host: BootHost) -> None:
+    planned = present(host)
+    apply_in_order(planned.steps)
+    host.reboot()
+    host.reboot()  # the trial panicked; GRUB has cleared its selection
+    assert "iommu" not in host.command_line()
+    assert host.observe().trial_state is TrialState.FELL_BACK
+    with pytest.raises(TrialRefused) as refusal:
+        plan.plan_confirmed(host.observe(), planned.token)
+    assert refusal.value.code == "trial_fell_back"
+    abandoned = plan.plan_abandoned(host.observe(), planned.token)
+    assert (abandoned.fell_back, abandoned.reboot_required) == (True, False)
+
+
+def test_a_trial_that_fell_back_can_be_armed_again(host: BootHost) -> None:
+    first = present(host)
+    apply_in_order(first.steps)
+    host.reboot()
+    host.reboot()
+    rearmed = plan.plan_armed(host.observe(), first.token)
+    assert rearmed.fell_back
+    assert rearmed.token != first.token
+    apply_in_order(rearmed.steps)
+    assert plan.plan_armed(host.observe(), rearmed.token).steps == []
+    host.reboot()
+    assert host.observe().trial_state is TrialState.RUNNING
+
+
+def test_confirming_before_the_reboot_is_refused(host: BootHost) -> None:
+    planned = present(host)
+    apply_in_order(planned.steps)
+    with pytest.raises(TrialRefused) as refusal:
+        plan.plan_confirmed(host.observe(), planned.token)
+    assert refusal.value.code == "trial_not_booted"
+
+
+def test_another_runs_trial_is_refused(host: BootHost) -> None:
+    apply_in_order(present(host).steps)
+    for ask in (plan.plan_armed, plan.plan_confirmed, plan.plan_abandoned):
+        with pytest.raises(TrialRefused) as refusal:
+            ask(host.observe(), "0123456789abcdef")
+        assert refusal.value.code == "trial_token_mismatch"
+
+
+@pytest.mark.parametrize("ask", [plan.plan_armed, plan.plan_confirmed])
+def test_without_a_trial_there_is_nothing_to_arm_or_confirm(host: BootHost, ask: object) -> None:
+    assert callable(ask)
+    with pytest.raises(TrialRefused) as refusal:
+        ask(host.observe(), None)
+    assert refusal.value.code == "no_trial"
+
+
+@pytest.mark.parametrize("original", [None, b"", b"menuentry 'mine' {\n\ttrue\n}", b"# kept\n"])
+def test_abandoning_restores_custom_cfg(host: BootHost, original: bytes | None) -> None:
+    custom = host.path("boot/grub/custom.cfg")
+    if original is not None:
+        custom.write_bytes(original)
+        custom.chmod(0o600)
+    pristine = host.tree()
+    apply_in_order(present(host).steps)
+    if original is not None:
+        assert custom.read_bytes().startswith(original)
+        assert custom.stat().st_mode & 0o777 == 0o600
+    assert apply_in_order(plan.plan_abandoned(host.observe(), None).steps)
+    assert host.tree() == pristine
+    assert plan.plan_abandoned(host.observe(), None).steps == []
+
+
+def test_directly_into_the_default(host: BootHost) -> None:
+    pristine = host.tree()
+    planned = present(host, trial=False)
+    assert planned.after.value_of("iommu") == "pt"
+    apply_in_order(planned.steps)
+    assert host.path("boot/grub/grub.cfg").stat().st_mode & 0o777 == 0o600
+    again = present(host, trial=False)
+    assert (again.steps, again.reboot_required) == ([], True)
+    host.reboot()
+    assert not present(host, trial=False).reboot_required
+    apply_in_order(plan.plan_absent(host.observe(), []).steps)
+    assert host.tree() == pristine
+
+
+def test_a_changed_list_replaces_the_former_one(host: BootHost) -> None:
+    apply_in_order(present(host, ["iommu=pt", "pci=disable_acs_redir=a;b"], trial=False).steps)
+    host.reboot()
+    planned = present(host, ["iommu=pt"])
+    apply_in_order(planned.steps)
+    host.reboot()
+    assert "disable_acs_redir" not in host.command_line()
+    apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
+    host.reboot()
+    assert host.command_line().endswith("quiet iommu=pt")
+
+
+def test_one_of_several_is_taken_back(host: BootHost) -> None:
+    apply_in_order(present(host, trial=False).steps)
+    host.reboot()
+    planned = plan.plan_absent(host.observe(), ["intel_iommu=on"])
+    assert planned.reboot_required
+    apply_in_order(planned.steps)
+    assert plan.plan_absent(host.observe(), ["intel_iommu=on"]).steps == []
+    host.reboot()
+    assert host.command_line().endswith("quiet iommu=pt")
+
+
+def test_what_the_administrator_configured_is_left_alone(host: BootHost) -> None:
+    host.write("etc/default/grub.d/90-site.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=pt"\n')
+    host.path("boot/grub/grub.cfg").write_bytes(host.tools.generate(b""))
+    host.reboot()
+    planned = present(host, ["iommu.passthrough=1"])
+    assert (planned.steps, planned.in_force) == ([], True)
+
+
+def test_a_conflict_that_comes_earlier_is_reported_and_won(host: BootHost) -> None:
+    host.write(
+        "etc/default/grub.d/50-cloudimg-settings.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=nopt"\n'
+    )
+    planned = present(host, trial=False)
+    assert [c.as_dict() for c in planned.conflicts] == [
+        {
+            "parameter": "iommu=nopt",
+            "wanted": "iommu=pt",
+            "source": "/etc/default/grub.d/50-cloudimg-settings.cfg",
+            "resolved": True,
+        }
+    ]
+
+
+@pytest.mark.parametrize("variable", ["GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"])
+def test_a_sticky_conflict_is_refused_with_its_file(host: BootHost, variable: str) -> None:
+    host.write("etc/default/grub.d/hetzner.cfg", f'{variable}="quiet ${{{variable}}} iommu=off"\n')
+    pristine = host.tree()
+    for trial in (True, False):
+        with pytest.raises(ParameterConflict) as refusal:
+            present(host, trial=trial)
+        assert refusal.value.code == "parameter_sticky"
+        assert refusal.value.read.startswith("iommu=off in /etc/default/grub.d/hetzner.cfg")
+    assert host.tree() == pristine
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("zzz.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"', "drop_in_overridden"),
+        ("zzz.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT iommu=nopt"', "later"),
+        ("10.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet -- single"', "later"),
+        ("10.cfg", "exit 0", "grub_defaults_unreadable"),
+        ("10.cfg", "false", "grub_defaults_unreadable"),
+        ("10.cfg", "x='", "grub_defaults_unreadable"),
+    ],
+)
+def test_files_that_defeat_the_drop_in_are_refused(
+    host: BootHost, name: str, text: str, code: str
+) -> None:
+    host.write(f"etc/default/grub.d/{name}", text + "\n")
+    with pytest.raises(BootConfigurationRefused) as refusal:
+        present(host, trial=False)
+    assert refusal.value.code == ("parameters_defeated" if code == "later" else code)
+
+
+def test_a_missing_initrd_refuses_the_new_grub_cfg(host: BootHost) -> None:
+    host.path("boot/initrd.img-6.1.0-56-amd64").unlink()
+    pristine = host.tree()
+    with pytest.raises(BootConfigurationRefused) as refusal:
+        apply_in_order(present(host, trial=False).steps)
+    assert refusal.value.code == "generated_grub_cfg_refused"
+    assert host.tree() == pristine
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("proc/self/mountinfo", "ext4", "btrfs", "btrfs"),
+        ("proc/self/mountinfo", "ext4", "zfs", "zfs"),
+        ("boot/grub/grub.cfg", "save_env next_entry", "true", "next_entry"),
+        ("boot/grub/grub.cfg", "source ${config_directory}", "true ${config_directory}", "custom"),
+        ("boot/grub/grubenv", "####", "", "grub_environment_unusable"),
+    ],
+)
+def test_no_trial_where_grub_cannot_forget_it(
+    host: BootHost, file: str, old: str, new: str, told: str
+) -> None:
+    host.write(file, host.read(file).replace(old, new, 1))
+    pristine = host.tree()
+    with pytest.raises(TrialRefused) as refusal:
+        present(host)
+    assert refusal.value.code == "trial_impossible"
+    assert told in refusal.value.read
+    assert host.tree() == pristine
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [("dm", "LVM"), ("md", "MD RAID"), ("parent_md", "MD RAID"), ("gone", "does not describe")],
+)
+def test_no_trial_on_devices_grub_cannot_write_to(
+    host: BootHost, device: str, told: str
+) -> None:
+    disk = "sys/devices/virtio2/block/vda"
+    if device == "dm":
+        host.write(f"{disk}/vda1/dm/uuid", "LVM-abc")
+    elif device == "md":
+        host.write(f"{disk}/vda1/md/level", "raid1")
+    elif device == "parent_md":
+        host.write(f"{disk}/md/level", "raid1")
+    else:
+        host.path("sys/dev/block/254:1").unlink()
+    with pytest.raises(TrialRefused) as refusal:
+        present(host)
+    assert told in refusal.value.read
+
+
+def test_somebody_elses_one_shot_boot_is_respected(host: BootHost) -> None:
+    block = host.read("boot/grub/grubenv")
+    host.write("boot/grub/grubenv", block.replace("#" * 13, "next_entry=1\n", 1))
+    assert len(host.read("boot/grub/grubenv")) == 1024
+    with pytest.raises(TrialRefused) as refusal:
+        present(host)
+    assert refusal.value.code == "next_entry_taken"
+
+
+def test_check_mode_foresees_the_lines_that_generating_makes(host: BootHost) -> None:
+    steps = present(host, trial=False).steps
+    foreseen = steps[-1].as_diff()
+    apply_in_order(steps)
+    assert steps[-1].as_diff() == foreseen
+    assert foreseen["after"].count("quiet intel_iommu=on iommu=pt\n") == 2
+    assert "single" not in foreseen["after"]
