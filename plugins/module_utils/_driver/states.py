@@ -1,0 +1,218 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states a driver build can be brought to, each observed, planned, applied, observed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import build as builds
+from . import initramfs as images
+from . import install as installs
+from . import removal
+from .build import Build, BuildRequest
+from .dkms import DkmsEntry, DkmsPackage, DkmsTrees, status
+from .elf import ModuleUnreadable
+from .identity import DRIVER_MODULES, InstalledModule, installed_module
+from .initramfs import Initramfs
+from .install import Target
+from .manifest import Manifest, module_file, recorded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done (or, in check mode, would be) and what is there now.
+
+    Attributes:
+        actions: the plan's steps in words; empty: nothing to do.
+        modules: name, path, build_id and signer of each module, where the state puts them.
+        status: DKMS's entries of the package.
+        manifest: the build's manifest, None where there is no build yet, or no longer.
+        before, after: the modules in words, for a diff.
+    """
+
+    actions: tuple[str, ...]
+    modules: tuple[InstalledModule, ...]
+    status: tuple[DkmsEntry, ...]
+    manifest: Manifest | None
+    before: str
+    after: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.actions)
+
+
+def built(request: BuildRequest, *, archive: Path | None, check: bool) -> Outcome:
+    """Build on a builder, and export to ``archive`` where one is given.
+
+    Raises:
+        SourceRefused, KernelSignatureMismatch, BuildFailed, BuildRefused, DkmsFailed.
+    """
+    planned = builds.plan(request)
+    before = _built_modules(planned)
+    actions = []
+    if planned.manifest is None:
+        actions.append(f"build {request.name}/{request.version} for {request.kernel}")
+    if archive is not None and not builds.is_exported(planned, archive):
+        actions.append(f"export to {archive}")
+    made = planned
+    if not check:
+        made = builds.build(request) if planned.manifest is None else planned
+        if archive is not None:
+            builds.export(made, archive)
+    package = made.package
+    return _outcome(
+        actions,
+        before,
+        _built_modules(made),
+        package=package,
+        manifest=made.manifest,
+        trees=package.trees,
+        check=check,
+    )
+
+
+def imported(package: DkmsPackage, kernel: str, archive: Path, *, check: bool) -> Outcome:
+    """Make DKMS hold the build in ``archive``, without compiling.
+
+    Raises:
+        BuildRefused, InstallRefused, DkmsFailed.
+    """
+    manifest = installs.manifest_of(package, archive, kernel)
+    before = _modules_of(package, kernel, recorded(package, kernel))
+    actions = []
+    if not installs.is_imported(package, manifest):
+        actions.append(f"import {package.name}/{package.version} for {kernel} from {archive}")
+        if not check:
+            installs.import_archive(package, archive, manifest)
+    after = _modules_of(package, kernel, recorded(package, kernel))
+    return _outcome(actions, before, after, package=package, manifest=manifest, check=check)
+
+
+def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check: bool) -> Outcome:
+    """Make the build what modprobe and the initramfs load under ``kernel``.
+
+    Args:
+        archive: import this first; None: DKMS has to hold the build already.
+
+    Raises:
+        BuildRefused, InstallRefused, InitramfsRefused, DkmsFailed.
+    """
+    target = Target(package, kernel)
+    before = _resolved_modules(target)
+    actions: list[str] = []
+    if archive is not None:
+        first = imported(package, kernel, archive, check=check)
+        manifest, actions = first.manifest, list(first.actions)
+    else:
+        manifest = recorded(package, kernel)
+    if manifest is None:
+        raise installs.not_imported(target)
+    found = installs.plan(target, manifest)
+    actions += [f"install, because {line}" for line in found]
+    image = Initramfs(kernel)
+    stale = images.stale_modules(image)
+    # The image holds driver modules that are right now and will not be after the installation.
+    if stale or (found and image.image.is_file() and images.module_builds(image.image)):
+        actions.append(f"refresh {image.image}")
+    if not check:
+        if found:
+            installs.install(target, manifest)
+        images.refresh(image)
+    after = _resolved_modules(target)
+    return _outcome(actions, before, after, package=package, manifest=manifest, check=check)
+
+
+def absent(name: str, versions: Sequence[str], kernel: str, *, check: bool) -> Outcome:
+    """Take versions of the package off the host; those in ``versions``, or all if that is empty.
+
+    Raises:
+        DkmsFailed, InitramfsRefused.
+    """
+    trees = DkmsTrees()
+    present = removal.present_versions(name, trees)
+    wanted = [version for version in present if not versions or version in versions]
+    package = DkmsPackage(name, wanted[0] if wanted else "", trees)
+    target = Target(package, kernel)
+    before = _resolved_modules(target)
+    for version in [] if check else wanted:
+        removal.remove_version(name, version, trees)
+    actions = [f"remove {name}/{version}" for version in wanted]
+    after = _resolved_modules(target)
+    return _outcome(actions, before, after, package=package, manifest=None, check=check)
+
+
+def _built_modules(made: Build) -> tuple[InstalledModule, ...]:
+    kernel = made.manifest.kernel if made.manifest else ""
+    return _modules_of(made.package, kernel, made.manifest)
+
+
+def _modules_of(
+    package: DkmsPackage, kernel: str, manifest: Manifest | None
+) -> tuple[InstalledModule, ...]:
+    """Return the modules that lie in DKMS's directory of the build."""
+    found = []
+    for module in manifest.modules if manifest else ():
+        path = module_file(package.build_directory(kernel) / "module", module.name)
+        if path is not None:
+            found.append(
+                InstalledModule(
+                    module.name, str(path), package.version, module.build_id, module.signer
+                )
+            )
+    return tuple(found)
+
+
+def _resolved_modules(target: Target) -> tuple[InstalledModule, ...]:
+    """Return what modprobe would load; a damaged file appears without its identity."""
+    found = []
+    for name in DRIVER_MODULES:
+        try:
+            module = installed_module(target.root, target.kernel, name)
+        except ModuleUnreadable as error:
+            module = InstalledModule(name, error.read.partition(":")[0], None, None, None)
+        if module is not None:
+            found.append(module)
+    return tuple(found)
+
+
+def _outcome(
+    actions: Sequence[str],
+    before: Sequence[InstalledModule],
+    after: Sequence[InstalledModule],
+    *,
+    package: DkmsPackage,
+    manifest: Manifest | None,
+    trees: DkmsTrees | None = None,
+    check: bool,
+) -> Outcome:
+    """Return the outcome; in check mode ``after`` is what was read, and the diff what would be."""
+    expected = _expected(manifest) if check and actions else _described(after)
+    return Outcome(
+        actions=tuple(actions),
+        modules=tuple(after),
+        status=tuple(entry for entry in _status(trees) if entry.module == package.name),
+        manifest=manifest,
+        before=_described(before),
+        after=expected,
+    )
+
+
+def _status(trees: DkmsTrees | None) -> list[DkmsEntry]:
+    # A builder's tree does not exist before its first build, and dkms would complain.
+    return [] if trees is not None and not trees.state.is_dir() else status(trees)
+
+
+def _described(modules: Sequence[InstalledModule]) -> str:
+    return "".join(f"{m.name} {m.version} build-id {m.build_id}\n" for m in modules)
+
+
+def _expected(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    return "".join(f"{m.name} {manifest.version} build-id {m.build_id}\n" for m in manifest.modules)
