@@ -278,7 +278,12 @@ def end_journal(target: Target) -> None:
     """Forget the journal; the file goes last, so that a crash in between only repeats this."""
     shutil.rmtree(target.backup, ignore_errors=True)
     target.journal.unlink(missing_ok=True)
-    for directory in (target.state, target.state.parent):
+    prune_state(target.state)
+
+
+def prune_state(state: Path) -> None:
+    """Remove our state directory, and the one above it, where they are empty."""
+    for directory in (state, state.parent):
         with contextlib.suppress(OSError):
             directory.rmdir()
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from .._host.files import sha256_of
 from .dkms import DkmsPackage, DkmsTrees, failure
 from .initramfs import STATE_DIRECTORY, Initramfs, restore
-from .install import DESTINATIONS, Target, destination_files, end_journal, prune, run_depmod
+from .install import (
+    DESTINATIONS,
+    Target,
+    destination_files,
+    end_journal,
+    prune,
+    prune_state,
+    run_depmod,
+)
 from .manifest import module_file
 
 
@@ -69,6 +77,7 @@ def remove_version(
         )
     for target in targets:
         restore(Initramfs(target.kernel, boot, state))
+    prune_state(state)
 
 
 def _kernels(package: DkmsPackage, state: Path) -> Sequence[str]:

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A driver built once, exported, imported into other hosts, installed, taken off again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from support.driver_hosts import (
+    ARCHIVE,
+    EXPORT,
+    INSTALL,
+    VERSION,
+    Host,
+    archived_modules,
+    give_archive,
+)
+
+NewHost = Callable[[str], Host]
+MODULES = {"nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem"}
+#: What the promise of a complete undo covers.
+TREES = ("etc", "boot", "lib/modules", "usr/src", "var/lib/dkms", "var/lib/gpufleet")
+
+
+def build_ids(result: dict) -> dict[str, str]:
+    return {module["name"]: module["build_id"] for module in result["modules"]}
+
+
+@pytest.fixture
+def target(new_host: NewHost, builder: Host) -> Host:
+    host = new_host("target")
+    give_archive(builder, host)
+    # A host without a compiler: an import that compiles fails here.
+    for tool in ("gcc", "cc", "make"):
+        host.path(f"/usr/bin/{tool}").unlink()
+    return host
+
+
+class TestBuilder:
+    def test_the_archive_and_its_manifest_hold_all_five_modules(self, builder: Host) -> None:
+        manifest = json.loads(builder.path(f"{ARCHIVE}.json").read_text())
+        assert {module["name"] for module in manifest["modules"]} == MODULES
+        assert len({module["build_id"] for module in manifest["modules"]}) == len(MODULES)
+        assert manifest["kernel"] == builder.kernel
+        assert "GCC" in manifest["compiler"]
+        assert archived_modules(builder) == {f"{name}.ko" for name in MODULES}
+
+    def test_the_same_content_is_not_built_again(self, builder: Host) -> None:
+        before = builder.path(ARCHIVE).stat().st_mtime_ns
+        result = builder.module("dkms_module", **EXPORT)
+        assert not result["changed"] and result["actions"] == []
+        assert builder.path(ARCHIVE).stat().st_mtime_ns == before
+
+    def test_a_tar_archive_of_the_source_is_the_same_build(self, builder: Host) -> None:
+        builder.run("tar", "-C", "/srv", "-czf", "/srv/source.tar.gz", "source")
+        result = builder.module("dkms_module", **{**EXPORT, "source": "/srv/source.tar.gz"})
+        assert not result["changed"]
+
+    def test_without_the_patch_it_is_another_build(self, builder: Host) -> None:
+        result = builder.module("dkms_module", check_mode=True, **{**EXPORT, "patches": []})
+        assert result["changed"]
+        assert result["actions"][0].startswith("build ")
+
+    def test_the_builders_own_dkms_knows_nothing_of_it(self, builder: Host) -> None:
+        assert builder.run("dkms", "status") == ""
+        assert not list(builder.path("/usr/src").glob("gpufleet*"))
+
+
+class TestTarget:
+    def test_install_then_again_then_absent(self, target: Host, builder: Host) -> None:
+        before = target.tree(*TREES)
+        manifest = json.loads(builder.path(f"{ARCHIVE}.json").read_text())
+
+        planned = target.module("dkms_module", check_mode=True, **INSTALL)
+        assert planned["changed"], planned
+        assert target.tree(*TREES) == before
+
+        done = target.module("dkms_module", **INSTALL)
+        assert done["changed"], done
+        assert build_ids(done) == {m["name"]: m["build_id"] for m in manifest["modules"]}
+        assert all("/updates/dkms/" in module["path"] for module in done["modules"])
+        assert [entry["status"] for entry in done["status"]] == ["installed"]
+        assert planned["diff"]["after"] == done["diff"]["after"]
+
+        again = target.module("dkms_module", **INSTALL)
+        assert not again["changed"], again
+
+        gone = target.module("dkms_module", state="absent", version=VERSION)
+        assert gone["changed"], gone
+        assert target.tree(*TREES) == before
+        assert not target.module("dkms_module", state="absent")["changed"]
+
+    def test_import_alone_installs_nothing(self, target: Host) -> None:
+        arguments = {**INSTALL, "state": "imported"}
+        result = target.module("dkms_module", **arguments)
+        assert result["changed"], result
+        assert [entry["status"] for entry in result["status"]] == ["built"]
+        assert not target.module("dkms_module", **arguments)["changed"]
+        assert target.run("modinfo", "-k", target.kernel, "-n", "nvidia", check=False) == ""
+
+    def test_the_stock_module_of_the_same_version_is_outranked(
+        self, target: Host, builder: Host
+    ) -> None:
+        # dkms without --force skips what equals the version of a module in the kernel's directory.
+        stock = target.path(f"/lib/modules/{target.kernel}/kernel/drivers/video/nvidia.ko")
+        stock.parent.mkdir(parents=True, exist_ok=True)
+        stock.write_bytes(_built(builder, "nvidia").read_bytes())
+        target.run("depmod", "-a", target.kernel)
+        before = target.tree(*TREES)
+        done = target.module("dkms_module", **INSTALL)
+        assert len(done["modules"]) == len(MODULES), done
+        assert stock.exists()
+        assert "/updates/dkms/" in str(target.installed("nvidia"))
+        target.module("dkms_module", state="absent")
+        assert target.tree(*TREES) == before
+
+    def test_a_stale_module_in_the_initramfs_is_replaced_and_comes_back(
+        self, target: Host, builder: Host
+    ) -> None:
+        stock = target.path(f"/lib/modules/{target.kernel}/kernel/drivers/video/nvidia.ko")
+        stock.parent.mkdir(parents=True, exist_ok=True)
+        stock.write_bytes(_other_build(builder))
+        target.run("depmod", "-a", target.kernel)
+        with target.path("/etc/initramfs-tools/modules").open("a") as modules:
+            modules.write("nvidia\n")
+        target.run("update-initramfs", "-u", "-k", target.kernel)
+        before = target.tree(*TREES)
+
+        done = target.module("dkms_module", **INSTALL)
+        assert any(action.startswith("refresh /boot/") for action in done["actions"]), done
+        listed = target.run("lsinitramfs", f"/boot/initrd.img-{target.kernel}")
+        assert "updates/dkms/nvidia.ko" in listed
+        assert not target.module("dkms_module", **INSTALL)["changed"]
+
+        target.module("dkms_module", state="absent")
+        assert target.tree(*TREES) == before
+
+
+def _built(builder: Host, name: str):
+    return next(builder.path("/var/cache/gpufleet/driver").glob(f"*/dkms/*/*/*/*/module/{name}.ko"))
+
+
+def _other_build(builder: Host) -> bytes:
+    """Return a module of another build-id, as a distribution's own package would bring."""
+    result = builder.module("dkms_module", **{**EXPORT, "state": "built", "patches": []})
+    return builder.path(result["modules"][0]["path"]).read_bytes()
