@@ -67,7 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name, ``sys.argv`` by default.
     """
     parsed = _parser().parse_args(arguments)
-    return int(parsed.run(parsed))
+    as_json = bool(getattr(parsed, "json", False))
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(parsed.run(parsed))
+    except Interrupted as error:
+        _tell_error(error, as_json)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except GpufleetError as error:
+        _tell_error(error, as_json)
+        return EXIT_USAGE if error.code in USAGE_ERRORS else EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,19 +137,7 @@ def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_action(parsed: argparse.Namespace) -> int:
-    # The screen is standard error, so that standard output holds the result and nothing else.
-    screen = Console(stderr=True)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        result = _run_fleet(parsed, screen)
-    except Interrupted as error:
-        _tell_error(error, screen, parsed.json)
-        return EXIT_INTERRUPTED
-    except GpufleetError as error:
-        _tell_error(error, screen, parsed.json)
-        return EXIT_USAGE if error.code in USAGE_ERRORS else EXIT_FAILED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    result = _run_fleet(parsed)
     _tell_result(result, parsed.json)
     return exit_code(result)
 
@@ -145,9 +146,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run_fleet(parsed: argparse.Namespace, screen: Console) -> FleetResult:
+def _run_fleet(parsed: argparse.Namespace) -> FleetResult:
     variables, files = parse_extra_vars(parsed.extra_vars)
-    with view_for(screen, parsed.action) as view:
+    # The screen is standard error, so that standard output holds the result and nothing else.
+    with view_for(Console(stderr=True), parsed.action) as view:
         fleet = Fleet(
             parsed.inventory or _inventory_of_environment(),
             limit=parsed.limit,
@@ -238,11 +240,12 @@ def _tell_result(result: FleetResult, as_json: bool) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _tell_error(error: GpufleetError, screen: Console, as_json: bool) -> None:
+def _tell_error(error: GpufleetError, as_json: bool) -> None:
     if as_json:
         json.dump({"schema": SCHEMA_VERSION, "error": error.as_dict()}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
+    screen = Console(stderr=True)
     screen.print(Text(f"gpufleet: {error.code}", style="bold red"))
     for name in ("read", "want", "remedy"):
         screen.print(Text(f"  {name:<7} {error.as_dict()[name]}"), soft_wrap=True)

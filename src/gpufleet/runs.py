@@ -216,7 +216,7 @@ def execute(
         FleetError: the collection is missing.
     """
     # Imported here: it takes a third of a second, which --help and the lab need not pay.
-    runner_module = importlib.import_module("ansible_runner")
+    runner_module = importlib.import_module("ansible_runner.interface")
     variables = private / "extra_vars.json"
     _write_private(variables, request.extra_vars)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
