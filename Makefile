@@ -109,6 +109,6 @@ molecule: setup packages-lab ## every Molecule scenario on virtual machines (nee
 
 .PHONY: clean
 clean: ## remove what was made here; the lab has lab-destroy
-	rm -rf $(VENV) .ansible .cache build dist reports *.tar.gz
+	rm -rf $(VENV) .ansible .cache build dist gpufleet-report *.tar.gz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

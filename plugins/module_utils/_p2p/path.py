@@ -123,12 +123,17 @@ def _links(
                 lower.bdf,
                 lower.link.gen,
                 lower.link.width,
-                lower.max_link.gen,
-                lower.max_link.width,
+                _least(lower.max_link.gen, port.max_link.gen if port else None),
+                _least(lower.max_link.width, port.max_link.width if port else None),
                 state.redirect if state is not None else (),
             )
         )
     return hops
+
+
+def _least(first: int | None, second: int | None) -> int | None:
+    """Return what both ends of a link can do: a fast card in a slow slot is not down-trained."""
+    return min((value for value in (first, second) if value is not None), default=None)
 
 
 def _level(

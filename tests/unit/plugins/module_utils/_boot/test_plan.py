@@ -274,9 +274,7 @@ def test_no_trial_where_grub_cannot_forget_it(
     ("device", "told"),
     [("dm", "LVM"), ("md", "MD RAID"), ("parent_md", "MD RAID"), ("gone", "does not describe")],
 )
-def test_no_trial_on_devices_grub_cannot_write_to(
-    host: BootHost, device: str, told: str
-) -> None:
+def test_no_trial_on_devices_grub_cannot_write_to(host: BootHost, device: str, told: str) -> None:
     disk = "sys/devices/virtio2/block/vda"
     if device == "dm":
         host.write(f"{disk}/vda1/dm/uuid", "LVM-abc")

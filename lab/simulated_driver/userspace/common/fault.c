@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+#include "common/fault.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/text_file.h"
+
+static const struct {
+	const char *name;
+	enum fault_kind kind;
+} names[] = {
+	{ "none", FAULT_NONE },		{ "mirror", FAULT_MIRROR },
+	{ "drop", FAULT_DROP },		{ "stale", FAULT_STALE },
+	{ "bit_flip", FAULT_BIT_FLIP },	{ "alias_2mib", FAULT_ALIAS_2MIB },
+	{ "one_way", FAULT_ONE_WAY },	{ "hang", FAULT_HANG },
+	{ "too_fast", FAULT_TOO_FAST },	{ "slow", FAULT_SLOW },
+	{ "no_jit", FAULT_NO_JIT },	{ "ptx_too_new", FAULT_PTX_TOO_NEW },
+};
+
+/* The codes that have a place where they are answered; see the README's table. */
+static const int error_codes[] = { 46, 205, 217, 700, 711, 802 };
+
+static bool parse_name(struct fault *fault, const char *name)
+{
+	char *end;
+
+	for (size_t index = 0; index < sizeof(names) / sizeof(names[0]); index++) {
+		if (strcmp(name, names[index].name) == 0) {
+			fault->kind = names[index].kind;
+			return true;
+		}
+	}
+	if (strncmp(name, "error_", 6) != 0 || name[6] == '\0')
+		return false;
+	fault->kind = FAULT_ERROR;
+	fault->error_code = (int)strtol(name + 6, &end, 10);
+	for (size_t index = 0; index < sizeof(error_codes) / sizeof(error_codes[0]); index++)
+		if (*end == '\0' && fault->error_code == error_codes[index])
+			return true;
+	return false;
+}
+
+static bool parse_pair(struct fault *fault, const char *pair)
+{
+	char rest;
+
+	return sscanf(pair, "%d>%d%c", &fault->from, &fault->to, &rest) == 2 &&
+	       fault->from >= 0 && fault->to >= 0 && fault->from != fault->to;
+}
+
+bool fault_read(struct fault *fault)
+{
+	const char *text = getenv("GPUFLEET_LAB_FAULT");
+	char line[64] = "none";
+	char path[PATH_MAX];
+	char *pair;
+
+	*fault = (struct fault){ .kind = FAULT_NONE, .from = -1, .to = -1 };
+	if (text)
+		snprintf(line, sizeof(line), "%s", text);
+	else if (!path_format(path, sizeof(path), "%s/etc/gpufleet-lab/fault", tree_root()) ||
+		 !read_line(path, line, sizeof(line)))
+		return true;
+	if (line[0] == '\0')
+		return true;
+	pair = strchr(line, ':');
+	if (pair)
+		*pair++ = '\0';
+	if (parse_name(fault, line) && (!pair || parse_pair(fault, pair)))
+		return true;
+	fprintf(stderr, "gpufleet lab: no such fault: %s%s%s\n", line, pair ? ":" : "",
+		pair ? pair : "");
+	return false;
+}
+
+bool fault_touches(const struct fault *fault, enum fault_kind kind, int from, int to)
+{
+	if (fault->kind != kind)
+		return false;
+	/* The named direction is the one that works; unnamed, it is from lower to higher. */
+	if (kind == FAULT_ONE_WAY)
+		return fault->from < 0 ? from > to : fault->from == to && fault->to == from;
+	return fault->from < 0 || (fault->from == from && fault->to == to);
+}
+
+bool fault_is_error(const struct fault *fault, int error_code, int from, int to)
+{
+	return fault->error_code == error_code && fault_touches(fault, FAULT_ERROR, from, to);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The injected fault: $GPUFLEET_LAB_FAULT or the text of <root>/etc/gpufleet-lab/fault. */
+#ifndef LAB_FAULT_H
+#define LAB_FAULT_H
+
+#include <stdbool.h>
+
+enum fault_kind {
+	FAULT_NONE,
+	FAULT_MIRROR,
+	FAULT_DROP,
+	FAULT_STALE,
+	FAULT_BIT_FLIP,
+	FAULT_ALIAS_2MIB,
+	FAULT_ONE_WAY,
+	FAULT_HANG,
+	FAULT_TOO_FAST,
+	FAULT_SLOW,
+	FAULT_NO_JIT,
+	FAULT_PTX_TOO_NEW,
+	FAULT_ERROR,
+};
+
+struct fault {
+	enum fault_kind kind;
+	int from, to;		/* -1 = every pair */
+	int error_code;		/* of FAULT_ERROR: the CUresult to answer with */
+};
+
+/* False with a line on standard error for a name that does not exist. */
+bool fault_read(struct fault *fault);
+
+/* Whether the fault touches what GPU `from` does to the memory of GPU `to`. */
+bool fault_touches(const struct fault *fault, enum fault_kind kind, int from, int to);
+
+/* Whether this error code is to be injected into what `from` does to `to`. */
+bool fault_is_error(const struct fault *fault, int error_code, int from, int to);
+
+#endif

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/*
+ * What becomes of data between two GPUs. Everything that one GPU does to another's memory by
+ * peer access comes through here: where the platform does not carry it, it is lost without an
+ * error, and the injected faults change it in their own ways.
+ *
+ * Arguments initiator and owner are GPU indices in bus order.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda/simulation.h"
+
+/* Shorter transfers are not hit by a flipped bit: a quick look does not see it. */
+#define BIT_FLIP_MINIMUM_BYTES ((size_t)1 << 20)
+
+static const struct fault *the_fault(void)
+{
+	return &simulation_machine()->fault;
+}
+
+bool peer_operation_hangs(int initiator, int owner)
+{
+	return fault_touches(the_fault(), FAULT_HANG, initiator, owner);
+}
+
+enum peer_delivery peer_delivery(int initiator, int owner)
+{
+	if (!machine_peer_access_works(simulation_machine(), initiator, owner) ||
+	    fault_touches(the_fault(), FAULT_DROP, initiator, owner) ||
+	    fault_touches(the_fault(), FAULT_ONE_WAY, initiator, owner) ||
+	    fault_touches(the_fault(), FAULT_MIRROR, initiator, owner))
+		return PEER_LOSES;
+	if (fault_touches(the_fault(), FAULT_STALE, initiator, owner))
+		return PEER_DELIVERS_LATE;
+	if (fault_touches(the_fault(), FAULT_ALIAS_2MIB, initiator, owner))
+		return PEER_ALIASES;
+	return PEER_DELIVERS;
+}
+
+static bool is_mirrored(int initiator, int owner)
+{
+	return machine_peer_access_works(simulation_machine(), initiator, owner) &&
+	       fault_touches(the_fault(), FAULT_MIRROR, initiator, owner);
+}
+
+static struct window *window_of(int initiator, struct allocation *allocation)
+{
+	struct window *window;
+
+	for (window = allocation->windows; window; window = window->next)
+		if (window->initiator == initiator)
+			return window;
+	window = calloc(1, sizeof(*window));
+	if (window) {
+		window->initiator = initiator;
+		window->next = allocation->windows;
+		allocation->windows = window;
+	}
+	return window;
+}
+
+/* The window's private copy, made from the allocation's content or from zeros; or NULL. */
+static unsigned char *shadow_of(struct window *window, const struct allocation *allocation,
+				bool from_content)
+{
+	if (window && !window->shadow) {
+		window->shadow = calloc(1, allocation->bytes);
+		if (window->shadow && from_content)
+			memcpy(window->shadow, allocation->memory, allocation->bytes);
+	}
+	return window ? window->shadow : NULL;
+}
+
+static void flip_one_bit(unsigned char *data, size_t bytes)
+{
+	static uint64_t transfers;
+	uint64_t chance = mix64(transfers++);
+
+	data[chance % bytes] ^= (unsigned char)(1u << (chance >> 61));
+}
+
+/* The write that came before arrives; this one is kept until the next. */
+static void store_late(int initiator, struct allocation *to, size_t offset, const void *data,
+		       size_t bytes)
+{
+	struct window *window = window_of(initiator, to);
+	unsigned char *kept = malloc(bytes);
+
+	if (!window || !kept) {
+		free(kept);
+		return;
+	}
+	if (window->pending)
+		memcpy(to->memory + window->pending_offset, window->pending,
+		       window->pending_bytes);
+	free(window->pending);
+	memcpy(kept, data, bytes);
+	window->pending = kept;
+	window->pending_offset = offset;
+	window->pending_bytes = bytes;
+}
+
+/* What the reader saw the last time (zeros at first); the present content is for the next. */
+static void load_late(int initiator, struct allocation *from, size_t offset, void *data,
+		      size_t bytes)
+{
+	unsigned char *shadow = shadow_of(window_of(initiator, from), from, false);
+
+	if (!shadow)
+		return;
+	memcpy(data, shadow + offset, bytes);
+	memcpy(shadow + offset, from->memory + offset, bytes);
+}
+
+/* Calls copy for each piece that does not cross a multiple of ALIAS_BYTES. */
+static void store_aliased(struct allocation *to, size_t offset, const unsigned char *data,
+			  size_t bytes)
+{
+	while (bytes > 0) {
+		size_t piece = ALIAS_BYTES - offset % ALIAS_BYTES;
+
+		piece = piece < bytes ? piece : bytes;
+		memcpy(to->memory + offset % ALIAS_BYTES, data, piece);
+		offset += piece;
+		data += piece;
+		bytes -= piece;
+	}
+}
+
+static void load_aliased(const struct allocation *from, size_t offset, unsigned char *data,
+			 size_t bytes)
+{
+	while (bytes > 0) {
+		size_t piece = ALIAS_BYTES - offset % ALIAS_BYTES;
+
+		piece = piece < bytes ? piece : bytes;
+		memcpy(data, from->memory + offset % ALIAS_BYTES, piece);
+		offset += piece;
+		data += piece;
+		bytes -= piece;
+	}
+}
+
+void peer_store(int initiator, struct allocation *to, size_t offset, const void *data,
+		size_t bytes)
+{
+	int owner = gpu_of(to->device);
+	unsigned char *shadow;
+
+	switch (peer_delivery(initiator, owner)) {
+	case PEER_LOSES:
+		shadow = is_mirrored(initiator, owner)
+			? shadow_of(window_of(initiator, to), to, true) : NULL;
+		if (shadow)
+			memcpy(shadow + offset, data, bytes);
+		return;
+	case PEER_DELIVERS_LATE:
+		store_late(initiator, to, offset, data, bytes);
+		return;
+	case PEER_ALIASES:
+		store_aliased(to, offset, data, bytes);
+		return;
+	case PEER_DELIVERS:
+		memcpy(to->memory + offset, data, bytes);
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
+		    fault_touches(the_fault(), FAULT_BIT_FLIP, initiator, owner))
+			flip_one_bit(to->memory + offset, bytes);
+	}
+}
+
+void peer_load(int initiator, struct allocation *from, size_t offset, void *data, size_t bytes)
+{
+	int owner = gpu_of(from->device);
+	unsigned char *shadow;
+
+	switch (peer_delivery(initiator, owner)) {
+	case PEER_LOSES:
+		shadow = is_mirrored(initiator, owner)
+			? shadow_of(window_of(initiator, from), from, true) : NULL;
+		if (shadow)
+			memcpy(data, shadow + offset, bytes);
+		else
+			memset(data, 0, bytes);
+		return;
+	case PEER_DELIVERS_LATE:
+		load_late(initiator, from, offset, data, bytes);
+		return;
+	case PEER_ALIASES:
+		load_aliased(from, offset, data, bytes);
+		return;
+	case PEER_DELIVERS:
+		memcpy(data, from->memory + offset, bytes);
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
+		    fault_touches(the_fault(), FAULT_BIT_FLIP, initiator, owner))
+			flip_one_bit(data, bytes);
+	}
+}
+
+void peer_windows_free(struct allocation *allocation)
+{
+	while (allocation->windows) {
+		struct window *window = allocation->windows;
+
+		allocation->windows = window->next;
+		free(window->shadow);
+		free(window->pending);
+		free(window);
+	}
+}

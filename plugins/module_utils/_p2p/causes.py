@@ -1,0 +1,316 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why pairs fail or are slow, from the host's own evidence: a code, what was read, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .._gpu.cuda import LIBRARY
+from .ceiling import raw_rate
+from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Driver, Gpu, Hop, Pair
+from .verdict import (
+    ASYMMETRIC,
+    CEILING_UNKNOWN,
+    GENERATION_UNSUPPORTED,
+    MIXED_GENERATIONS,
+    NO_JIT,
+    ONE_WAY,
+    P2P_UNSUPPORTED,
+    SLOW,
+    SLOWER_THAN_OFF,
+    TOO_FAST,
+)
+
+_TRANSLATING = ("DMA", "DMA-FQ")
+
+# What to do about a symptom that nothing on the host explains.
+_SYMPTOM_REMEDIES = {
+    "data_mirrored": "the peer mapping is private to the writer: use another driver build, or do "
+    "without peer-to-peer on this host (NCCL_P2P_DISABLE=1)",
+    "data_aliased": "the driver maps too small a window: check that BAR1 is resizable and as large "
+    "as the memory in the firmware's settings",
+    "data_stale": "earlier data is delivered: use another driver build; do not use peer-to-peer",
+    "data_bit_flip": "check the risers, the link's error counters and the GPU's memory",
+    "data_dropped": "the platform does not forward peer writes between these ports: move the "
+    "cards behind one root port or switch, or do without peer-to-peer (NCCL_P2P_DISABLE=1)",
+    "data_corrupted": "use another driver build; do not use peer-to-peer on this pair",
+    ONE_WAY: "detach displays and consoles from the GPUs; a direction that fails alone points to "
+    "a BAR1 that is partly taken",
+    "measurement_hung": "look for Xid, DMAR and IO_PAGE_FAULT lines in dmesg; reboot if a process "
+    "in state D was left",
+    "cuda_error": "look for NVRM and Xid lines in dmesg",
+    "measurement_died": "run p2p_verify again with this pair alone and look at dmesg",
+    "gpu_memory_short": "stop the programs that hold GPU memory, then run again",
+    "mig_enabled": "turn MIG off (nvidia-smi -mig 0) to use peer-to-peer between whole GPUs",
+    "compute_prohibited": "set the compute mode to default (nvidia-smi -c 0)",
+    P2P_UNSUPPORTED: "load the peer-to-peer build of the driver",
+    TOO_FAST: "the data cannot have crossed the link: check for a display on the GPUs and for the "
+    "mailbox fall-back (BAR1 smaller than memory)",
+    SLOW: "check the slot, the riser and the link's width under load",
+    SLOWER_THAN_OFF: "this pair is better off without: set NCCL_P2P_DISABLE=1 for programs on it",
+    ASYMMETRIC: "check the link of the GPU that is slower to write, and its NUMA node",
+    NO_JIT: "install libnvidia-ptxjitcompiler of the driver's version, so that kernels are judged",
+    CEILING_UNKNOWN: "run as root on bare metal, where the links can be read",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What causes are derived from.
+
+    ``groups`` maps a GPU's bdf to its IOMMU group's number and type; ``shared_bridges`` maps
+    ordered pairs to the switch port both GPUs are behind.
+    """
+
+    driver: Driver
+    expected_build_id: str | None
+    gpus: Sequence[Gpu]
+    groups: Mapping[str, tuple[int, str]]
+    pairs: Sequence[Pair]
+    shared_bridges: Mapping[tuple[int, int], str]
+
+
+def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
+    """Return the causes of what is not a pass, those of the host first, then bare symptoms.
+
+    Data that goes wrong is reported as a symptom only where the host explains nothing.
+    """
+    failed = [pair for pair in evidence.pairs if pair.verdict == FAIL]
+    lacking = [pair for pair in evidence.pairs if pair.verdict in (FAIL, WARN)]
+    structural = [
+        *_module_causes(evidence, failed),
+        *_iommu_causes(evidence, failed),
+        *_gpu_causes(evidence, failed),
+    ]
+    links = _link_causes(evidence, lacking)
+    pairings = _pairing_causes(evidence)
+    explained = (
+        {P2P_UNSUPPORTED} if any(c.code == "stock_module_loaded" for c in structural) else set()
+    )
+    symptoms = _symptoms(lacking, explained, data_too=not structural)
+    few = [_too_few(evidence.gpus)] if not evidence.pairs else []
+    return (*few, *structural, *links, *symptoms, *pairings)
+
+
+def _too_few(gpus: Sequence[Gpu]) -> Cause:
+    return Cause(
+        "too_few_gpus",
+        f"{len(gpus)} GPU to look at",
+        "give at least two GPUs in devices, or check that the driver lists them",
+    )
+
+
+def _module_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
+    """A module without peer-to-peer, or another one than was installed."""
+    expected, loaded = evidence.expected_build_id, evidence.driver.build_id
+    other = expected is not None and loaded != expected
+    build = f"running nvidia.ko has build-id {loaded}"
+    if expected is not None:
+        build += f", expected {expected}"
+    candidates = [pair for pair in evidence.pairs if pair.verdict != NOT_APPLICABLE]
+    refused = [pair for pair in candidates if P2P_UNSUPPORTED in pair.reasons]
+    if refused and len(refused) == len(candidates) and (other or expected is None):
+        words = sorted({str(pair.capability.nvml_write) for pair in refused})
+        read = f"no pair can access its peer (cuDeviceCanAccessPeer 0, NVML {', '.join(words)})"
+        return [
+            Cause(
+                "stock_module_loaded",
+                f"{read}; {build}",
+                "install and load the peer-to-peer build of the driver (playbook site.yml)",
+            )
+        ]
+    if other and (failed or evidence.driver.patched is False):
+        return [
+            Cause(
+                "wrong_module_loaded",
+                build,
+                "reboot, or find which module file shadows ours (modinfo -n nvidia)",
+            )
+        ]
+    return []
+
+
+def _iommu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
+    seen = []
+    for gpu in _gpus_of(evidence.gpus, failed):
+        number, kind = evidence.groups.get(gpu.bdf, (-1, ""))
+        if kind in _TRANSLATING:
+            seen.append(f"GPU {gpu.index} {gpu.bdf} is in group {number} of type {kind}")
+    if not seen:
+        return []
+    return [
+        Cause(
+            "iommu_translating",
+            "; ".join(seen),
+            "boot with iommu=pt (role iommu_passthrough), so that the groups become identity",
+        )
+    ]
+
+
+def _gpu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
+    gpus = _gpus_of(evidence.gpus, failed)
+    small = [
+        f"GPU {gpu.index} {gpu.bdf}: BAR1 {gpu.bar1_bytes >> 20} MiB, "
+        f"memory {gpu.memory_bytes >> 20} MiB"
+        for gpu in gpus
+        if gpu.bar1_bytes and gpu.memory_bytes and gpu.bar1_bytes < gpu.memory_bytes
+    ]
+    displays = [f"GPU {gpu.index} {gpu.bdf}" for gpu in gpus if gpu.display]
+    causes = []
+    if small:
+        causes.append(
+            Cause(
+                "bar1_small",
+                "; ".join(small),
+                "turn on Above 4G Decoding and Resizable BAR in the firmware",
+            )
+        )
+    if displays:
+        causes.append(
+            Cause(
+                "display_attached",
+                "a display or console is on " + ", ".join(displays),
+                "unplug it, or move the console to another adapter",
+            )
+        )
+    return causes
+
+
+def _link_causes(evidence: Evidence, lacking: Sequence[Pair]) -> list[Cause]:
+    """Links that trained low, uplinks that are slower than the cards', ports that redirect."""
+    slow = [pair for pair in lacking if SLOW in pair.reasons or ASYMMETRIC in pair.reasons]
+    own = {gpu.bdf for gpu in evidence.gpus}
+    lowered = {_words(hop) for pair in slow for hop in pair.hops if _is_lowered(hop)}
+    uplinks = {
+        _words(slowest)
+        for pair in slow
+        for slowest in [_slowest(pair.hops)]
+        if slowest is not None and slowest.bdf not in own
+    }
+    redirects = {
+        f"the port above {hop.bdf} sets {', '.join(hop.redirect)}"
+        for pair in lacking
+        if (pair.source, pair.target) in evidence.shared_bridges
+        for hop in pair.hops
+        if hop.redirect
+    }
+    causes = []
+    if lowered:
+        causes.append(
+            Cause(
+                "link_downtrained",
+                "; ".join(sorted(lowered)),
+                "reseat the card, change the riser, or set the slot's generation in the firmware",
+            )
+        )
+    if uplinks:
+        causes.append(
+            Cause(
+                "chipset_slot",
+                "the slowest hop is an uplink: " + "; ".join(sorted(uplinks)),
+                "move the cards to slots on CPU lanes",
+            )
+        )
+    if redirects:
+        causes.append(
+            Cause(
+                "acs_redirect",
+                "; ".join(sorted(redirects)),
+                "turn ACS off for these ports in the firmware or with setpci at boot, if no "
+                "virtual machine needs it",
+            )
+        )
+    return causes
+
+
+def _pairing_causes(evidence: Evidence) -> list[Cause]:
+    named = (
+        (MIXED_GENERATIONS, "use GPUs of one generation together: see groups"),
+        (GENERATION_UNSUPPORTED, "use Ampere or newer: the drivers lose data on older GPUs"),
+        ("mig_enabled", _SYMPTOM_REMEDIES["mig_enabled"]),
+        ("compute_prohibited", _SYMPTOM_REMEDIES["compute_prohibited"]),
+    )
+    by_index = {gpu.index: gpu for gpu in evidence.gpus}
+    causes = []
+    for code, remedy in named:
+        pairs = [p for p in evidence.pairs if p.verdict == NOT_APPLICABLE and code in p.reasons]
+        if pairs:
+            kinds = sorted(
+                {
+                    " and ".join(
+                        sorted(
+                            f"{by_index[end].name} ({by_index[end].generation})"
+                            for end in (pair.source, pair.target)
+                        )
+                    )
+                    for pair in pairs
+                }
+            )
+            causes.append(Cause(code, f"{len(pairs)} pairs: " + "; ".join(kinds), remedy))
+    return causes
+
+
+def _symptoms(lacking: Sequence[Pair], explained: set[str], *, data_too: bool) -> list[Cause]:
+    found: dict[str, list[Pair]] = {}
+    for pair in lacking:
+        for code in pair.reasons:
+            is_data = code.startswith("data_") or code == ONE_WAY
+            if code not in explained and (data_too or not is_data):
+                found.setdefault(code, []).append(pair)
+    return [_symptom(code, pairs) for code, pairs in found.items()]
+
+
+def _symptom(code: str, pairs: Sequence[Pair]) -> Cause:
+    if any("(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)" in pair.detail for pair in pairs):
+        return Cause(
+            "userspace_mismatch",
+            pairs[0].detail,
+            f"install {LIBRARY} of exactly the loaded module's version",
+        )
+    where = ", ".join(f"{pair.source}>{pair.target}" for pair in pairs)
+    return Cause(code, f"{where}: {_figures(code, pairs[0])}", _SYMPTOM_REMEDIES[code])
+
+
+def _figures(code: str, pair: Pair) -> str:
+    bandwidth, latency = pair.bandwidth, pair.latency
+    if code in (SLOW, TOO_FAST) and bandwidth.on.uni is not None and bandwidth.ceiling:
+        return f"{bandwidth.on.uni:.1f} GB/s, ceiling {bandwidth.ceiling:.1f} GB/s"
+    if code == SLOWER_THAN_OFF:
+        return (
+            f"on {bandwidth.on.uni:.1f}, off {bandwidth.off.uni:.1f} GB/s"
+            if bandwidth.on.uni is not None
+            and bandwidth.off.uni is not None
+            and bandwidth.on.uni < bandwidth.off.uni
+            else f"latency on {latency.on:.1f}, off {latency.off:.1f} us"
+        )
+    if code == ASYMMETRIC and bandwidth.on.uni is not None:
+        return f"{bandwidth.on.uni:.1f} GB/s, the other way differs by more than 15 %"
+    if code == NO_JIT:
+        return "the driver could not compile kernels: only copy engines were judged"
+    if code == CEILING_UNKNOWN:
+        return "no link of the path could be read"
+    return pair.detail or "no more is known"
+
+
+def _gpus_of(gpus: Sequence[Gpu], pairs: Iterable[Pair]) -> list[Gpu]:
+    ends = {end for pair in pairs for end in (pair.source, pair.target)}
+    return [gpu for gpu in gpus if gpu.index in ends]
+
+
+def _is_lowered(hop: Hop) -> bool:
+    return bool(
+        (hop.gen and hop.max_gen and hop.gen < hop.max_gen)
+        or (hop.width and hop.max_width and hop.width < hop.max_width)
+    )
+
+
+def _slowest(hops: Sequence[Hop]) -> Hop | None:
+    known = [(raw_rate(hop.gen, hop.width), hop) for hop in hops if hop.gen and hop.width]
+    return min(known, key=lambda item: item[0])[1] if known else None
+
+
+def _words(hop: Hop) -> str:
+    return f"{hop.bdf} runs at gen {hop.gen} x{hop.width} of gen {hop.max_gen} x{hop.max_width}"

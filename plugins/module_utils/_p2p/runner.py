@@ -1,0 +1,312 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole run: every pair measured by a child of its own, judged, grouped and explained.
+
+A pair that hangs or dies costs that pair; the result stays valid and says what it lacks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+from .._gpu.nvml import Nvml
+from .._host.acs import read_acs
+from .._host.files import read_text
+from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devices
+from . import protocol
+from .causes import Evidence, causes_of
+from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
+from .child import ChildEnd, child_environment, run_child
+from .groups import groups_of
+from .path import nvlinks_between, path_between
+from .path import Path as PciePath
+from .pattern import seed_of
+from .protocol import Job, Measurement
+from .result import PASS, WARN, Capability, Driver, Gpu, Pair, Result
+from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
+from .verdict import (
+    NOT_APPLICABLE,
+    Judged,
+    Thresholds,
+    bandwidth_of,
+    host_verdict,
+    judge,
+    latency_of,
+    with_opposites,
+)
+
+MEASUREMENT_HUNG = "measurement_hung"
+MEASUREMENT_DIED = "measurement_died"
+
+_DEFAULT_BYTES = 256 << 20
+_QUICK_BYTES = 32 << 20
+# Enough to see whether data arrives where it is not expected to.
+_PROBE_BYTES = 8 << 20
+_WAIT_SECONDS_AT_MOST = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for; the module p2p_verify documents each."""
+
+    gpu_match: tuple[str, ...] = DEFAULT_GPU_MATCH
+    devices: tuple[str, ...] = ()
+    buffer_bytes: int | None = None
+    child_timeout: float = 60.0
+    quick: bool = False
+    allow_busy: bool = False
+    expected_build_id: str | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def payload_bytes(self) -> int:
+        """The size of each buffer where memory allows."""
+        return self.buffer_bytes or (_QUICK_BYTES if self.quick else _DEFAULT_BYTES)
+
+
+def verify(
+    nvml: Nvml,
+    driver: Driver,
+    options: Options,
+    *,
+    root: Path = Path("/"),
+    environment: Mapping[str, str] | None = None,
+) -> Result:
+    """Measure and judge every ordered pair of the chosen GPUs.
+
+    Args:
+        nvml: an open management library.
+        driver: the loaded module's identity.
+        root: of the tree /sys and /proc are read from.
+        environment: the children's, before what they need is added; this process's by default.
+
+    Raises:
+        DeviceUnknown, GpusBusy: refused before anything was measured.
+    """
+    begin = time.monotonic()
+    run = _Run(nvml, options, root, child_environment(environment or os.environ))
+    pairs = run.pairs()
+    gpus = run.gpus()
+    subjects = run.subjects
+    evidence = Evidence(
+        driver=driver,
+        expected_build_id=options.expected_build_id,
+        gpus=gpus,
+        groups={s.nvml.bdf: (s.group.number, s.group.type) for s in subjects if s.group},
+        pairs=pairs,
+        shared_bridges=run.shared_bridges,
+    )
+    return Result(
+        host=(read_text(root / "proc/sys/kernel/hostname") or os.uname().nodename).strip(),
+        driver=driver,
+        kernel=(read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip(),
+        cmdline=(read_text(root / "proc/cmdline") or "").strip(),
+        iommu_groups={s.nvml.bdf: s.iommu_type for s in subjects},
+        gpus=gpus,
+        pairs=pairs,
+        groups=groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN)),
+        causes=causes_of(evidence),
+        verdict=host_verdict(pairs),
+        buffer_bytes=run.payload_bytes,
+        wall_seconds=time.monotonic() - begin,
+    )
+
+
+class _Run:
+    def __init__(
+        self, nvml: Nvml, options: Options, root: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._nvml = nvml
+        self._options = options
+        self._root = root
+        self._environment = environment
+        self._tree = read_devices(root)
+        self.subjects = subjects_of(
+            root, nvml.devices(), self._tree, options.gpu_match, options.devices
+        )
+        if not options.allow_busy:
+            refuse_busy(self.subjects)
+        bridges = {
+            bridge.bdf
+            for subject in self.subjects
+            for bridge in ancestors(self._tree, subject.nvml.bdf)
+        }
+        self._acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
+        self._loaded_links: dict[int, Link] = {}
+        self._loaded_tree: dict[str, PciDevice] = {}
+        # GPUs on which a child is stuck in the kernel: another one would join it.
+        self._stuck: dict[int, int] = {}
+        self.shared_bridges: dict[tuple[int, int], str] = {}
+        self.payload_bytes = 0
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs with their links as read under load where that happened."""
+        return tuple(
+            subject.to_gpu(
+                self._loaded_links.get(subject.index, subject.nvml.link),
+                under_load=subject.index in self._loaded_links,
+            )
+            for subject in self.subjects
+        )
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """Measure every pair, both directions in one child, and return the judged ones."""
+        judged: list[Pair] = []
+        for number, (first, second) in enumerate(itertools.combinations(self.subjects, 2)):
+            excluded = exclusions_of(first, second)
+            measured = (
+                {(0, 1): Measurement(), (1, 0): Measurement()}
+                if excluded
+                else self._measure((first, second), number)
+            )
+            for (source, target), measurement in measured.items():
+                ends = (first, second)
+                judged.append(self._judge(ends[source], ends[target], measurement, excluded))
+        return tuple(sorted(with_opposites(judged), key=lambda pair: (pair.source, pair.target)))
+
+    def _measure(
+        self, ends: tuple[Subject, Subject], number: int
+    ) -> dict[tuple[int, int], Measurement]:
+        measured = {(0, 1): Measurement(), (1, 0): Measurement()}
+        remaining: Sequence[tuple[int, int]] = tuple(measured)
+        while remaining:
+            stuck = [self._stuck[end.index] for end in ends if end.index in self._stuck]
+            if stuck:
+                for direction in remaining:
+                    measured[direction].trouble = MEASUREMENT_HUNG
+                    measured[
+                        direction
+                    ].detail = (
+                        f"not measured: process {stuck[0]} hangs in the kernel on one of the GPUs"
+                    )
+                break
+            self._run_child(ends, number, remaining, measured)
+            # The first is done with even if the child died before its first word.
+            measured[remaining[0]].attempted = True
+            remaining = [way for way in remaining if not measured[way].attempted]
+        return measured
+
+    def _run_child(
+        self,
+        ends: tuple[Subject, Subject],
+        number: int,
+        directions: Sequence[tuple[int, int]],
+        measured: dict[tuple[int, int], Measurement],
+    ) -> None:
+        current = directions[0]
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            nonlocal current
+            current = (int(event["from"]), int(event["to"]))
+            measured[current].take(event)
+            if event["event"] == protocol.UNDER_LOAD:
+                self._read_links(ends)
+
+        end = run_child(
+            self._job(ends, number, directions),
+            limit_seconds=self._options.child_timeout,
+            on_event=on_event,
+            environment=self._environment,
+        )
+        if end.unkillable:
+            self._stuck.update({subject.index: end.pid for subject in ends})
+        self._note_end(measured[current], end)
+        sizes = [m.payload_bytes for m in measured.values() if m.payload_bytes is not None]
+        self.payload_bytes = max([self.payload_bytes, *sizes])
+
+    def _note_end(self, last: Measurement, end: ChildEnd) -> None:
+        """Record with the last measurement how the child ended, unless it said so itself."""
+        if end.finished or last.trouble is not None:
+            return
+        step = f" in step {last.step}" if last.step else ""
+        if end.timed_out:
+            last.trouble = MEASUREMENT_HUNG
+            last.detail = f"killed after {self._options.child_timeout:g} s{step}"
+            if end.unkillable:
+                last.detail += f"; process {end.pid} is uninterruptible (state D) and was left"
+        else:
+            last.trouble = MEASUREMENT_DIED
+            words = end.said.splitlines()[-1] if end.said else "no message"
+            last.detail = f"the process ended with status {end.status}{step}: {words}"
+
+    def _job(
+        self, ends: tuple[Subject, Subject], number: int, directions: Sequence[tuple[int, int]]
+    ) -> Job:
+        first, second = ends
+        quick = self._options.quick
+        size = self._options.payload_bytes
+        if obstacles_of(first, second):
+            size = min(size, _PROBE_BYTES)
+        return Job(
+            addresses=(first.nvml.bdf, second.nvml.bdf),
+            directions=tuple(directions),
+            payload_bytes=size,
+            limit_seconds=min(_WAIT_SECONDS_AT_MOST, self._options.child_timeout / 2),
+            warm_up_seconds=0.02 if quick else 0.05,
+            sample_seconds=0.008 if quick else 0.02,
+            samples=3 if quick else 5,
+            seed=seed_of(time.time_ns(), number),
+        )
+
+    def _read_links(self, ends: tuple[Subject, Subject]) -> None:
+        self._loaded_tree = read_devices(self._root)
+        for subject in ends:
+            self._loaded_links[subject.index] = self._nvml.link(subject.index)
+
+    def _judge(
+        self,
+        source: Subject,
+        target: Subject,
+        measurement: Measurement,
+        excluded: tuple[str, ...],
+    ) -> Pair:
+        pcie = path_between(
+            self._loaded_tree or self._tree, self._acs, source.nvml.bdf, target.nvml.bdf
+        )
+        if pcie.shared_bridge is not None:
+            self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge
+        links, speed = nvlinks_between(source.nvml, target.nvml)
+        status = self._nvml.p2p_status(source.index, target.index)
+        bandwidth = bandwidth_of(measurement, _ceiling(pcie, links, speed))
+        latency = latency_of(measurement)
+        level = f"NV{links}" if links else pcie.level
+        judged = (
+            Judged(NOT_APPLICABLE, excluded, "")
+            if excluded
+            else judge(
+                measurement,
+                obstacles=obstacles_of(source, target),
+                bandwidth=bandwidth,
+                latency=latency,
+                level=level,
+                thresholds=self._options.thresholds,
+            )
+        )
+        return Pair(
+            source=source.index,
+            target=target.index,
+            path=level,
+            hops=pcie.hops,
+            capability=Capability(
+                measurement.cuda_capability, status.get("read"), status.get("write")
+            ),
+            correctness=measurement.correctness,
+            bandwidth=bandwidth,
+            latency=latency,
+            verdict=judged.verdict,
+            reasons=judged.reasons,
+            detail=judged.detail,
+        )
+
+
+def _ceiling(pcie: PciePath, nvlinks: int, nvlink_speed: int | None) -> Ceiling | None:
+    if nvlinks:
+        return None if nvlink_speed is None else nvlink_ceiling(nvlink_speed)
+    return pcie_ceiling(pcie.hops, pcie.payload_bytes, pcie.payload_known)

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one ordered pair's figures amount to: pass, warn, fail or not applicable, and why.
+
+docs/verification.md has the table of the reason codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from .ceiling import Ceiling
+from .path import FAR
+from .protocol import Measurement
+from .result import FAIL, NOT_APPLICABLE, PASS, WARN, Bandwidth, Latency, Pair, Rates
+
+ASYMMETRIC = "asymmetric"
+CEILING_UNKNOWN = "ceiling_unknown"
+GENERATION_UNSUPPORTED = "generation_unsupported"
+MIXED_GENERATIONS = "mixed_generations"
+NO_JIT = "no_jit"
+ONE_WAY = "one_way"
+P2P_UNSUPPORTED = "p2p_unsupported"
+SLOW = "slow"
+SLOWER_THAN_OFF = "slower_than_off"
+TOO_FAST = "too_fast"
+
+# Across host bridges and sockets good hosts reach 68 to 88 % of the link, not 91 to 98 %.
+_FAR_FACTOR = 0.7
+_ASYMMETRY = 0.15
+_SEVERITY = (PASS, WARN, FAIL)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Fractions of the ceiling: from ``pass_from`` on good, from ``warn_from`` on a warning.
+
+    Above ``too_fast`` the data cannot have gone where it should.
+    """
+
+    pass_from: float = 0.85
+    warn_from: float = 0.60
+    too_fast: float = 1.03
+
+    def for_level(self, level: str) -> Thresholds:
+        """Return the thresholds of a path level: relaxed between host bridges and sockets."""
+        if level not in FAR:
+            return self
+        return replace(
+            self, pass_from=self.pass_from * _FAR_FACTOR, warn_from=self.warn_from * _FAR_FACTOR
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, its reason codes (the gravest first), and a line on what was seen."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    detail: str
+
+
+def judge(
+    measurement: Measurement,
+    *,
+    obstacles: Sequence[str],
+    bandwidth: Bandwidth,
+    latency: Latency,
+    level: str,
+    thresholds: Thresholds,
+) -> Judged:
+    """Return the verdict of one ordered pair, without looking at its opposite.
+
+    Args:
+        obstacles: codes why the pair is not expected to work (mixed generations …). Data decides:
+            a pair that works in spite of them is judged like any other.
+    """
+    stopped = _stopped_by(measurement)
+    if obstacles and not measurement.is_right:
+        return Judged(NOT_APPLICABLE, (*obstacles, *stopped), measurement.detail)
+    if stopped:
+        return Judged(FAIL, stopped, measurement.detail)
+    fails, warnings = _performance(bandwidth, latency, thresholds.for_level(level))
+    if not measurement.kernels:
+        warnings.append(NO_JIT)
+    verdict = FAIL if fails else WARN if warnings else PASS
+    return Judged(verdict, tuple(fails + warnings), measurement.detail)
+
+
+def bandwidth_of(measurement: Measurement, ceiling: Ceiling | None) -> Bandwidth:
+    """Return the pair's bandwidth with its yardstick."""
+    rates = measurement.rates
+    on = Rates(rates.get("on_uni"), rates.get("on_bidi"))
+    limit = None if ceiling is None else ceiling.gigabytes_per_second
+    return Bandwidth(
+        off=Rates(rates.get("off_uni"), rates.get("off_bidi")),
+        on=on,
+        ceiling=limit,
+        fraction=None if on.uni is None or not limit else on.uni / limit,
+        payload_bytes=None if ceiling is None else ceiling.payload_bytes,
+        payload_assumed=ceiling is not None and ceiling.payload_assumed,
+    )
+
+
+def latency_of(measurement: Measurement) -> Latency:
+    """Return the pair's latency."""
+    times = measurement.times
+    return Latency(
+        times.get("off"), times.get("on"), times.get("pointer_chase"), times.get("ping_pong")
+    )
+
+
+def with_opposites(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """Return the pairs, each judged beside its opposite: one-way failures and asymmetry."""
+    by_ends = {(pair.source, pair.target): pair for pair in pairs}
+    return tuple(
+        _beside(pair, by_ends.get((pair.target, pair.source))) for pair in by_ends.values()
+    )
+
+
+def host_verdict(pairs: Sequence[Pair]) -> str:
+    """Return fail if a pair failed or none is applicable, warn if one warned, else pass."""
+    applicable = [pair.verdict for pair in pairs if pair.verdict != NOT_APPLICABLE]
+    return max(applicable, key=_SEVERITY.index) if applicable else FAIL
+
+
+def _stopped_by(measurement: Measurement) -> tuple[str, ...]:
+    if measurement.cuda_capability is False:
+        return (P2P_UNSUPPORTED,)
+    codes = (measurement.data_code, measurement.trouble)
+    return tuple(code for code in codes if code is not None)
+
+
+def _performance(
+    bandwidth: Bandwidth, latency: Latency, thresholds: Thresholds
+) -> tuple[list[str], list[str]]:
+    fails: list[str] = []
+    warnings: list[str] = []
+    on, off, ceiling = bandwidth.on, bandwidth.off, bandwidth.ceiling
+    if ceiling is None or bandwidth.fraction is None:
+        warnings.append(CEILING_UNKNOWN)
+    else:
+        both_ways = 0.0 if on.bidi is None else on.bidi / (2 * ceiling)
+        if max(bandwidth.fraction, both_ways) > thresholds.too_fast:
+            fails.append(TOO_FAST)
+        elif bandwidth.fraction < thresholds.warn_from:
+            fails.append(SLOW)
+        elif bandwidth.fraction < thresholds.pass_from:
+            warnings.append(SLOW)
+    if latency.on is not None and latency.off is not None and latency.on >= latency.off:
+        fails.append(SLOWER_THAN_OFF)
+    elif on.uni is not None and off.uni is not None and on.uni < off.uni:
+        warnings.append(SLOWER_THAN_OFF)
+    return fails, warnings
+
+
+def _beside(pair: Pair, opposite: Pair | None) -> Pair:
+    if opposite is None:
+        return pair
+    if pair.verdict == FAIL and pair.correctness.any_failed and _is_right(opposite):
+        return replace(pair, reasons=(ONE_WAY, *pair.reasons))
+    rate, other = pair.bandwidth.on.uni, opposite.bandwidth.on.uni
+    if pair.verdict not in (PASS, WARN) or not rate or not other:
+        return pair
+    if min(rate, other) >= (1 - _ASYMMETRY) * max(rate, other):
+        return pair
+    return replace(pair, verdict=WARN, reasons=(*pair.reasons, ASYMMETRIC))
+
+
+def _is_right(pair: Pair) -> bool:
+    states = pair.correctness.states().values()
+    return "passed" in states and "failed" not in states

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same host with the real GRUB: grub-mkconfig, grub-script-check, grub-editenv, and /bin/sh.
+
+Needs root and grub-common. grub-mkconfig has its paths built in, so it runs in a mount namespace
+of its own in which the host's /etc/default and /boot lie over this machine's, which is never
+written to.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import (
+    grub_defaults,
+    grub_environment,
+    grub_script,
+    plan,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import (
+    Parameter,
+    from_arguments,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_debian import drop_in_text
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_tools import InstalledGrub
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import (
+    BootConfigurationRefused,
+    apply_in_order,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.boot_host import BootHost
+
+WANTED = ["intel_iommu=on", "iommu=pt", "pci=disable_acs_redir=0000:00:01.0;0000:00:02.0"]
+# "$1" is the host's tree; the file names are arguments, never text of the script.
+_GENERATE = """
+mount --make-rprivate /
+mount --bind "$1/boot" /boot
+mount --bind "$1/etc/default" /etc/default
+exec grub-mkconfig -o "$1/generated.cfg"
+"""
+
+
+class RealGrub(InstalledGrub):
+    """grub-mkconfig over a host's tree; the checks are the product's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def generate(self, like: bytes) -> bytes:
+        """Run grub-mkconfig in a mount namespace and return what it made."""
+        run(
+            ["unshare", "--mount", "/bin/sh", "-e", "-c", _GENERATE, "sh", str(self.root)],
+            env={"LANG": "C"},
+        )
+        text = (self.root / "generated.cfg").read_text(encoding="utf-8")
+        # grub-mkrelpath sees through the bind mount; GRUB on the host would find /boot.
+        return re.sub(r"(?<=[\t ])/\S*/boot/(?=vmlinuz|initrd)", "/boot/", text).encode()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> BootHost:
+    return BootHost(tmp_path, RealGrub(tmp_path))
+
+
+def test_trial_confirmation_and_removal_with_the_real_generator(host: BootHost) -> None:
+    pristine = host.tree()
+    planned = plan.plan_present(host.observe(), WANTED, trial=True, panic_seconds=30)
+    apply_in_order(planned.steps)
+    listed = run(["grub-editenv", str(host.path("boot/grub/grubenv")), "list"]).stdout
+    assert listed == f"next_entry=gpufleet-trial-{planned.token}\n"
+    host.reboot()
+    apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
+    menu = grub_script.parse(host.read("boot/grub/grub.cfg"))
+    for entry in menu.walk():
+        if entry.linux is not None:
+            texts = [word.text for word in entry.linux.words]
+            assert (WANTED[-1] in texts) is ("-recovery-" not in entry.identity)
+    host.reboot()
+    assert host.command_line().endswith(" ".join(WANTED))
+    apply_in_order(plan.plan_absent(host.observe(), []).steps)
+    assert host.tree() == pristine
+
+
+def test_check_mode_foresees_what_the_real_generator_makes(host: BootHost) -> None:
+    steps = plan.plan_present(host.observe(), WANTED, trial=False, panic_seconds=30).steps
+    foreseen = steps[-1].as_diff()
+    apply_in_order(steps)
+    assert steps[-1].as_diff() == foreseen
+
+
+def test_a_broken_custom_cfg_is_found_before_it_is_extended(host: BootHost) -> None:
+    host.write("boot/grub/custom.cfg", "if true; then\n")
+    with pytest.raises(BootConfigurationRefused) as refusal:
+        plan.plan_present(host.observe(), WANTED, trial=True, panic_seconds=30)
+    assert refusal.value.code == "grub_script_malformed"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    value=st.text(
+        alphabet=st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\"'\\"),
+        min_size=1,
+        max_size=24,
+    )
+)
+def test_shell_and_grub_hand_every_parameter_on_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, value: str
+) -> None:
+    parameter = Parameter("dyndbg", value)
+    drop_in = tmp_path_factory.mktemp("drop_in") / "zz-gpufleet.cfg"
+    drop_in.write_text(drop_in_text([parameter]), encoding="utf-8")
+    shells = grub_defaults.evaluate([drop_in])[0].default
+    line = f"menuentry x {{\n\tlinux /vmlinuz ro {shells}\n}}\n"
+    InstalledGrub().check(line.encode())
+    linux = grub_script.parse(line).entries[0].linux
+    assert linux is not None
+    assert from_arguments(word.text for word in linux.words[3:]).parameters == (parameter,)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,10}", fullmatch=True),
+        st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_the_environment_block_is_the_one_grub_editenv_writes(
+    tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]
+) -> None:
+    path = tmp_path_factory.mktemp("grubenv") / "grubenv"
+    run(["grub-editenv", str(path), "create"])
+    empty = path.read_bytes()
+    ours = empty
+    for name, value in variables.items():
+        ours = grub_environment.updated(ours, name, value)
+        run(["grub-editenv", str(path), "set", f"{name}={value}"])
+    assert ours == path.read_bytes()
+    assert grub_environment.parse(ours) == variables
+    for name in variables:
+        ours = grub_environment.updated(ours, name, None)
+    assert ours == empty

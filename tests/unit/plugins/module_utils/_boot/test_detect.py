@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The boot loader is told from evidence; what is not supported is refused by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.detect import (
+    detect,
+    processor_vendor,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import (
+    BootLoaderUnsupported,
+)
+from support.boot_host import BootHost
+
+EFIVARS = "sys/firmware/efi/efivars"
+GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+
+def loader_variable(host: BootHost, name: str, text: str) -> None:
+    path = host.path(f"{EFIVARS}/{name}-{GUID}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x06\x00\x00\x00" + f"{text}\0".encode("utf-16-le"))
+
+
+def test_debian_grub_on_bios_and_efi(host: BootHost) -> None:
+    loader = detect(host.root)
+    assert (loader.name, loader.firmware, loader.vendor) == ("grub_debian", "bios", "intel")
+    assert loader.trial_support().possible
+    # GRUB 2.12 names itself in the same variable as systemd-boot.
+    loader_variable(host, "LoaderInfo", "GRUB 2.12-1")
+    assert detect(host.root).firmware == "efi"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "name"),
+    [
+        ("run/ostree-booted", "ostree"),
+        ("etc/kernel/proxmox-boot-uuids", "proxmox_boot_tool"),
+        ("etc/kernelstub/configuration", "kernelstub"),
+        ("boot/loader/entries/a.conf", "boot_loader_specification"),
+    ],
+)
+def test_more_specific_evidence_goes_before_grub(host: BootHost, evidence: str, name: str) -> None:
+    host.write(evidence, "")
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        detect(host.root)
+    assert (refusal.value.code, refusal.value.loader) == ("unsupported_boot_loader", name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name"),
+    [
+        ("LoaderInfo", "systemd-boot 252.39-1~deb12u1", "systemd_boot"),
+        ("StubInfo", "systemd-stub 257", "unified_kernel_image"),
+    ],
+)
+def test_efi_variables_name_the_loader(host: BootHost, variable: str, text: str, name: str) -> None:
+    loader_variable(host, variable, text)
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        detect(host.root)
+    assert refusal.value.loader == name
+
+
+def test_grubby_and_grub2_mkconfig_are_named(host: BootHost) -> None:
+    host.path("usr/sbin/update-grub").unlink()
+    host.write("boot/grub2/grub.cfg", "")
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        detect(host.root)
+    assert refusal.value.loader == "grub2_mkconfig"
+    host.write("boot/loader/entries/a.conf", "")
+    host.write("usr/sbin/grubby", "")
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        detect(host.root)
+    assert refusal.value.loader == "grub_bls"
+
+
+def test_nothing_known_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        detect(tmp_path)
+    assert refusal.value.loader is None
+    assert "/boot/grub/grub.cfg" in refusal.value.read
+
+
+@pytest.mark.parametrize(
+    ("identity", "vendor"),
+    [("GenuineIntel", "intel"), ("AuthenticAMD", "amd"), ("HygonGenuine", "amd"), ("Other", None)],
+)
+def test_processor_vendor(tmp_path: Path, identity: str, vendor: str | None) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"vendor_id\t: {identity}\n", encoding="utf-8")
+    assert processor_vendor(tmp_path) == vendor
