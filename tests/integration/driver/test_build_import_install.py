@@ -138,6 +138,19 @@ class TestTarget:
         target.module("dkms_module", state="absent")
         assert target.tree(*TREES) == before
 
+    def test_installed_is_not_running(self, target: Host) -> None:
+        target.module("dkms_module", **INSTALL)
+        looked = target.module("loaded_module", kernel=target.kernel)
+        assert looked["build_id"] is None and not looked["matches"] and not looked["changed"]
+        assert looked["path"] == f"/lib/modules/{target.kernel}/updates/dkms/nvidia.ko"
+        expected = looked["installed_build_id"]
+        arguments = {"kernel": target.kernel, "swap": True, "check_mode": True}
+        planned = target.module("loaded_module", expected_build_id=expected, **arguments)
+        assert planned["changed"]
+        assert planned["diff"]["after"] == f"running: {VERSION} build-id {expected}\n"
+        refused = target.module("loaded_module", expected_build_id="0" * 40, **arguments)
+        assert refused["error"]["code"] == "new_build_not_in_place"
+
 
 def _built(builder: Host, name: str):
     return next(builder.path("/var/cache/gpufleet/driver").glob(f"*/dkms/*/*/*/*/module/{name}.ko"))
