@@ -201,8 +201,6 @@ def plan_armed(host: Host, token: str | None) -> TrialPlan:
         )
     state = host.trial_state
     fell_back = state is TrialState.FELL_BACK
-    if state is TrialState.RUNNING:
-        return TrialPlan([], host.record.token, fell_back=False, reboot_required=False)
     steps: list[Step] = []
     attempt = host.record
     if fell_back:
@@ -210,7 +208,9 @@ def plan_armed(host: Host, token: str | None) -> TrialPlan:
         attempt = new_trial(parameters, host.record.panic_seconds, host.running.boot_id)
         steps += record_step(host.root, attempt)
     steps += host.loader.steps_to_arm(attempt)
-    return TrialPlan(steps, attempt.token, fell_back, reboot_required=True)
+    # A running trial that must restart for another reason would otherwise be left by it.
+    running_it = state is TrialState.RUNNING
+    return TrialPlan(steps, attempt.token, fell_back, reboot_required=not running_it)
 
 
 def plan_confirmed(host: Host, token: str | None) -> TrialPlan:

@@ -107,6 +107,20 @@ def test_a_trial_that_fell_back_can_be_armed_again(host: BootHost) -> None:
     assert host.observe().trial_state is TrialState.RUNNING
 
 
+def test_a_running_trial_survives_a_restart_when_armed_again(host: BootHost) -> None:
+    apply_in_order(present(host).steps)
+    token = present(host).token
+    host.reboot()
+    rearmed = plan.plan_armed(host.observe(), token)
+    assert (names(rearmed.steps), rearmed.reboot_required) == (["select it for one boot"], False)
+    apply_in_order(rearmed.steps)
+    assert plan.plan_armed(host.observe(), token).steps == []
+    host.reboot()
+    assert host.observe().trial_state is TrialState.RUNNING
+    apply_in_order(plan.plan_confirmed(host.observe(), token).steps)
+    assert "next_entry" not in host.read("boot/grub/grubenv")
+
+
 def test_confirming_before_the_reboot_is_refused(host: BootHost) -> None:
     planned = present(host)
     apply_in_order(planned.steps)
