@@ -19,8 +19,8 @@ description:
 options:
   state:
     description:
-      - V(armed) selects the recorded trial for the next boot, again if it fell back, and again if it
-        runs but the host has to restart for another reason before it can be confirmed.
+      - V(armed) selects the recorded trial for the next boot, again if it fell back, and again if
+        it runs but the host has to restart for another reason before it can be confirmed.
       - V(confirmed) makes the running trial's parameters the default and removes the trial entry.
       - V(abandoned) removes the trial; a host that runs it needs a reboot to be back.
     type: str
