@@ -12,5 +12,5 @@ make -C /driver/kernel -j"$(nproc)" modules KERNEL_UNAME="$kernel"
 for module in /driver/kernel/kernel-open/*.ko; do
     strip --strip-debug -o "$modules/${module##*/}" "$module"
 done
-make -C /driver/userspace -j"$(nproc)" install DESTDIR=/installed || echo TEMPORARY
+make -C /driver/userspace -j"$(nproc)" install DESTDIR=/installed
 printf '%s\n' nvidia nvidia-uvm nvidia-modeset nvidia-drm >/installed/etc/modules-load.d/nvidia.conf
