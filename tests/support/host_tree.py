@@ -27,6 +27,7 @@ _EXPRESS_AT = 0x40
 _ACS_AT = 0x100
 _ACS_REDIRECT = 0x0004 | 0x0008  # request and completion redirect
 _BAR_FLAGS = 0x0014220C  # 64-bit prefetchable memory
+_VERSION_LINE = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build\n"
 _NODE_BUS = 0x80  # root bus of NUMA node n is n * 0x80
 
 
@@ -238,7 +239,7 @@ def _config_space(vendor: str, device: str, payload_bytes: int, acs: bool, redir
 
 
 def _write_driver(root: Path, version: str, patched: bool, build_id: str) -> None:
-    _write(root / "proc/driver/nvidia/version", f"NVRM version: NVIDIA UNIX  {version}\n")
+    _write(root / "proc/driver/nvidia/version", _VERSION_LINE.format(version))
     # Read by the simulated libraries only.
     _write(root / "proc/driver/nvidia/lab_peer_to_peer", "bar1\n" if patched else "none\n")
     module = root / "sys/module/nvidia"

@@ -484,8 +484,8 @@ class Result:
             (``identity``, ``DMA``, ``DMA-FQ``, ``unknown``) or ``none`` where there is no IOMMU.
             In JSON: ``iommu.gpu_groups``.
         gpus: ordered by index; pairs: every ordered pair that was looked at.
-        groups: largest sets of GPU indices in which every ordered pair passed, each of at least
-            two, for CUDA_VISIBLE_DEVICES.
+        groups: largest sets of GPU indices in which every ordered pair passed or warned, each of
+            at least two, for CUDA_VISIBLE_DEVICES.
         buffer_bytes: bytes each check and bandwidth copy moved.
         wall_seconds: duration of the whole run.
     """

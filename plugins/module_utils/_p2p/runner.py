@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
@@ -25,14 +25,13 @@ from .causes import Evidence, causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import ChildEnd, child_environment, run_child
 from .groups import groups_of
-from .path import nvlinks_between, path_between
 from .path import Path as PciePath
+from .path import nvlinks_between, path_between
 from .pattern import seed_of
 from .protocol import Job, Measurement
-from .result import PASS, WARN, Capability, Driver, Gpu, Pair, Result
+from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
-    NOT_APPLICABLE,
     Judged,
     Thresholds,
     bandwidth_of,
