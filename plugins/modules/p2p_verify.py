@@ -1,0 +1,309 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: p2p_verify
+short_description: Prove that GPUs reach each other's memory, and measure how fast
+version_added: "0.1.0"
+description:
+  - Moves data between every ordered pair of a host's NVIDIA GPUs with peer access enabled, by copy
+    engine and by kernel, writing and reading, and lets the owner of the memory judge whether it
+    arrived. Then measures bandwidth and latency with peer-to-peer on and off.
+  - Each figure is judged against the slowest PCIe link on the pair's path. A copy that is fast and
+    wrong fails; one that is faster than its link fails too.
+  - Names the sets of GPUs that all reach each other, and the causes of what does not work.
+  - Needs nothing on the target but the driver's own libraries; C(pynvml) travels with the module,
+    CUDA is called through C(libcuda.so.1).
+  - Each pair is measured in a process of its own with a time limit, so that a transfer that hangs
+    costs that pair and nothing else.
+  - A bad verdict does not fail the module; it fails only where it cannot measure.
+  - Uses at most a quarter of the GPUs' free memory, and about 64 MiB of page-locked host memory.
+options:
+  gpu_match:
+    description:
+      - Which PCI functions are GPUs, as C(vendor:device:class-prefix) in hexadecimal; C(*) stands
+        for anything.
+    type: list
+    elements: str
+    default: ["10de:*:03"]
+  devices:
+    description:
+      - GPUs to look at, each by index, UUID or PCI address; all by default.
+      - The index is the position by PCI address, as with C(CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    type: list
+    elements: str
+    default: []
+  buffer_bytes:
+    description:
+      - Bytes that each check and each copy moves.
+      - 256 MiB by default, 32 MiB with O(quick=true); never more than an eighth of a GPU's free
+        memory.
+    type: int
+  child_timeout:
+    description:
+      - Seconds until the process that measures a pair is killed.
+    type: int
+    default: 60
+  quick:
+    description:
+      - Move less and repeat less, for a check in passing.
+    type: bool
+    default: false
+  allow_busy:
+    description:
+      - Go on although programs use the GPUs. Their figures and those of the programs suffer.
+    type: bool
+    default: false
+  expected_build_id:
+    description:
+      - Build-id of the C(nvidia.ko) that should be running, as M(gpufleet.p2p.loaded_module) tells
+        it. Without it nothing is said on whether the running module is the patched one.
+    type: str
+  thresholds:
+    description:
+      - Fractions of the link's ceiling at which verdicts change. For paths between host bridges
+        and NUMA nodes V(pass) and V(warn) are multiplied by 0.7.
+    type: dict
+    default: {}
+    suboptions:
+      pass:
+        description: From here on a pair passes.
+        type: float
+        default: 0.85
+      warn:
+        description: From here on a pair that does not pass is warned about; below it fails.
+        type: float
+        default: 0.60
+      too_fast:
+        description: Above this the data cannot have crossed the link, and the pair fails.
+        type: float
+        default: 1.03
+  pynvml_path:
+    description:
+      - Directory on the target that holds C(pynvml.py); the action plugin sets it.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and return the same as otherwise.
+    support: full
+    details: Measuring changes nothing on the host.
+  diff_mode:
+    description: Returns details of what has changed, or would change.
+    support: none
+    details: The module changes nothing.
+author:
+  - gpufleet authors (@gpufleet)
+seealso:
+  - module: gpufleet.p2p.p2p_facts
+  - module: gpufleet.p2p.loaded_module
+"""
+
+EXAMPLES = r"""
+- name: Verify every pair
+  gpufleet.p2p.p2p_verify:
+  register: verification
+
+- name: Stop where peer-to-peer does not work
+  ansible.builtin.assert:
+    that: verification.verdict != 'fail'
+    fail_msg: "{{ verification.causes | map(attribute='evidence') | join('; ') }}"
+
+- name: Check two GPUs in passing
+  gpufleet.p2p.p2p_verify:
+    devices: ["0", "0000:41:00.0"]
+    quick: true
+"""
+
+RETURN = r"""
+verdict:
+  description:
+    - V(pass), V(warn) or V(fail). V(fail) if a pair fails or none is applicable.
+  type: str
+  returned: success
+  sample: pass
+groups:
+  description:
+    - Largest sets of GPU indices in which every ordered pair passed or warned, for
+      C(CUDA_VISIBLE_DEVICES).
+  type: list
+  elements: list
+  returned: success
+  sample: [[0, 1], [2, 3]]
+causes:
+  description: Why pairs do not work or are slow.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    code:
+      description: Stable name of the cause, see docs/verification.md.
+      type: str
+      returned: success
+    evidence:
+      description: What was read on the host.
+      type: str
+      returned: success
+    remedy:
+      description: What to do about it.
+      type: str
+      returned: success
+  sample:
+    - code: iommu_translating
+      evidence: GPU 0 0000:01:00.0 is in group 12 of type DMA-FQ
+      remedy: boot with iommu=pt (role iommu_passthrough), so that the groups become identity
+p2p:
+  description:
+    - The whole result, schema version 1. Bandwidth is in GB/s (1e9 bytes per second), latency in
+      microseconds, sizes in bytes.
+  type: dict
+  returned: success
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      returned: success
+      sample: 1
+    host:
+      description: The host's own name.
+      type: str
+      returned: success
+      sample: gpu07
+    driver:
+      description:
+        - C(version), C(build_id) of the running C(nvidia.ko), and C(patched), which is null where
+          no build-id was expected.
+      type: dict
+      returned: success
+    kernel:
+      description: Running kernel release.
+      type: str
+      returned: success
+      sample: 6.1.0-45-amd64
+    cmdline:
+      description: Running kernel's command line.
+      type: str
+      returned: success
+    iommu:
+      description: C(gpu_groups) maps a GPU's PCI address to the type of its IOMMU group.
+      type: dict
+      returned: success
+      sample: {gpu_groups: {"0000:01:00.0": identity}}
+    gpus:
+      description: The GPUs with their links as read under load.
+      type: list
+      elements: dict
+      returned: success
+    pairs:
+      description:
+        - For every ordered pair its path, hops, claimed capability, correctness, bandwidth,
+          latency, verdict and reasons.
+      type: list
+      elements: dict
+      returned: success
+    groups:
+      description: As above.
+      type: list
+      elements: list
+      returned: success
+    causes:
+      description: As above.
+      type: list
+      elements: dict
+      returned: success
+    verdict:
+      description: As above.
+      type: str
+      returned: success
+    buffer_bytes:
+      description: Bytes that each check and copy moved.
+      type: int
+      returned: success
+      sample: 268435456
+    wall_seconds:
+      description: Duration of the run in seconds.
+      type: float
+      returned: success
+      sample: 4.1
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity import loaded_module
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import open_nvml
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import DEFAULT_GPU_MATCH
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import Options, verify
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.verdict import Thresholds
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+_ARGUMENTS: dict[str, Any] = {
+    "gpu_match": {"type": "list", "elements": "str", "default": list(DEFAULT_GPU_MATCH)},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "buffer_bytes": {"type": "int"},
+    "child_timeout": {"type": "int", "default": 60},
+    "quick": {"type": "bool", "default": False},
+    "allow_busy": {"type": "bool", "default": False},
+    "expected_build_id": {"type": "str"},
+    "thresholds": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "pass": {"type": "float", "default": 0.85},
+            "warn": {"type": "float", "default": 0.60},
+            "too_fast": {"type": "float", "default": 1.03},
+        },
+    },
+    "pynvml_path": {"type": "path"},
+}
+
+
+def verify_host(module: AnsibleModule) -> dict[str, Any]:
+    """Return the module's result; raises GpufleetError where nothing can be measured."""
+    given = module.params
+    expected = given["expected_build_id"]
+    options = Options(
+        gpu_match=tuple(given["gpu_match"]),
+        devices=tuple(given["devices"]),
+        buffer_bytes=given["buffer_bytes"],
+        child_timeout=given["child_timeout"],
+        quick=given["quick"],
+        allow_busy=given["allow_busy"],
+        expected_build_id=expected,
+        thresholds=_thresholds(given["thresholds"]),
+    )
+    loaded = loaded_module(Path("/"), "nvidia")
+    build_id = None if loaded is None else loaded.build_id
+    with open_nvml(given["pynvml_path"]) as nvml:
+        driver = Driver(
+            version=nvml.driver_version(),
+            build_id=build_id,
+            patched=None if expected is None else build_id == expected,
+        )
+        result = verify(nvml, driver, options).to_dict()
+    return {
+        "verdict": result["verdict"],
+        "groups": result["groups"],
+        "causes": result["causes"],
+        "p2p": result,
+    }
+
+
+def _thresholds(given: dict[str, float]) -> Thresholds:
+    # An option left out altogether has no suboptions and so none of their defaults.
+    usual = Thresholds()
+    return Thresholds(
+        pass_from=given.get("pass", usual.pass_from),
+        warn_from=given.get("warn", usual.warn_from),
+        too_fast=given.get("too_fast", usual.too_fast),
+    )
+
+
+if __name__ == "__main__":
+    _module.main(_ARGUMENTS, verify_host)
