@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,6 +284,8 @@ def _load_pynvml(directory: str | None) -> ModuleType:
     if spec is None or spec.loader is None or not path.is_file():
         raise unavailable(f"{path}: no such file")
     module = importlib.util.module_from_spec(spec)
+    # It looks itself up by name while it is loaded, to make its error classes.
+    sys.modules["pynvml"] = module
     spec.loader.exec_module(module)
     return module
 
