@@ -71,10 +71,10 @@ def complete(
 def record_file_name(host: str) -> str:
     """Return a file name for ``host`` that stays inside its folder and is unique to the name."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", host)
-    if safe == host and not host.startswith(".") and len(host) <= 120:
+    if host and safe == host and not host.startswith(".") and len(host) <= 120:
         return f"{host}.json"
     digest = hashlib.sha256(host.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{safe.lstrip('.')[:100]}-{digest}.json"
+    return f"{safe.lstrip('.')[:100] or 'host'}-{digest}.json"
 
 
 def html_page(records: Sequence[dict[str, Any]], template: str) -> str:
