@@ -17,7 +17,6 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import G
 from rich.console import Console
 from rich.table import Table
 
-from .inventory import script_json
 from .lab import Lab, LabStatus
 from .paths import DEFAULT_INSTANCE, state_directory
 
@@ -88,8 +87,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     fault.add_argument("host")
     fault.add_argument("fault", help="name, or name:from>to; none ends it")
     fault.set_defaults(run=_fault)
-    inventory = commands.add_parser("inventory", help="print the inventory as JSON for Ansible")
-    inventory.set_defaults(run=_inventory)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,11 +158,6 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _fault(arguments: argparse.Namespace) -> int:
     _lab(arguments).set_fault(arguments.host, arguments.fault)
-    return 0
-
-
-def _inventory(arguments: argparse.Namespace) -> int:
-    print(json.dumps(script_json(_lab(arguments).inventory)))
     return 0
 
 

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -49,20 +49,16 @@ def inventory_text(hosts: Sequence[Address], builder: Address) -> bytes:
     return (header + yaml.safe_dump(inventory(hosts, builder), sort_keys=False)).encode()
 
 
-def script_json(path: Path) -> dict[str, Any]:
-    """Return an inventory file's content in the form that inventory scripts print.
-
-    Raises:
-        FileNotFoundError: the lab was never up.
-    """
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))["all"]
+def script_text(hosts: Sequence[Address], builder: Address) -> bytes:
+    """Return the same inventory as JSON in the form that inventory scripts print."""
+    tree = inventory(hosts, builder)["all"]
     host_variables: dict[str, Any] = {}
     document: dict[str, Any] = {"_meta": {"hostvars": host_variables}}
     document["all"] = {"vars": tree["vars"], "children": list(tree["children"])}
     for name, group in tree["children"].items():
         host_variables.update(group["hosts"])
         document[name] = {"hosts": list(group["hosts"]), "vars": group.get("vars", {})}
-    return document
+    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def _connection(address: Address) -> dict[str, Any]:

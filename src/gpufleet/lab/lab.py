@@ -27,7 +27,7 @@ from .acceleration import kvm_works
 from .builder import Builder
 from .description import HostDescription, parse_description, read_description
 from .image import Image, exclusive, kernel_file
-from .inventory import inventory_text
+from .inventory import inventory_text, script_text
 from .machine import Machine
 from .paths import (
     cache_directory,
@@ -126,6 +126,11 @@ class Lab:
     def inventory(self) -> Path:
         """The Ansible inventory, there while the lab is up."""
         return self.directory / "inventory.yml"
+
+    @property
+    def script_inventory(self) -> Path:
+        """The same as JSON for inventories/lab, whose interpreter may know no YAML."""
+        return self.directory / "inventory.json"
 
     def up(self, hosts: Sequence[Path | HostDescription] = ()) -> LabStatus:
         """Bring machines and build host up, and return once all answer by ssh.
@@ -284,6 +289,7 @@ class Lab:
         if self._builder.pid() is None:
             self._builder.start(image.root_file_system, builder_address.port, public_key)
         self._wait(machines, addresses, builder_address, kvm=kvm)
+        atomic_write(self.script_inventory, script_text(addresses, builder_address), mode=0o600)
         atomic_write(self.inventory, inventory_text(addresses, builder_address), mode=0o600)
         return self.status()
 
@@ -316,6 +322,7 @@ class Lab:
     def _down(self, *, politely: bool = True) -> None:
         state = self._read_state()
         remove(self.inventory)
+        remove(self.script_inventory)
         machines = [
             machine
             for machine in self._machines(state.hosts if state else ())
