@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NVML's answers become plain data, and what a GPU does not have becomes None."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import (
+    NvmlUnavailable,
+    open_nvml,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
+
+# A pynvml as a target gets it, answering for a GPU without NVLink, MIG and display.
+FAKE = """
+import types
+
+class NVMLError(Exception):
+    pass
+
+def nvmlInit(): pass
+def nvmlShutdown(): pass
+def nvmlSystemGetDriverVersion(): return "595.58.03"
+def nvmlDeviceGetCount(): return 2
+def nvmlDeviceGetHandleByIndex(index): return index
+BUSES = ["00000000:81:00.0", "00000000:01:00.0"]
+def nvmlDeviceGetPciInfo(handle): return types.SimpleNamespace(busId=BUSES[handle].encode())
+def nvmlDeviceGetUUID(handle): return f"GPU-{handle}"
+def nvmlDeviceGetName(handle): return b"NVIDIA GeForce RTX 5090"
+def nvmlDeviceGetCudaComputeCapability(handle): return (12, 0)
+def nvmlDeviceGetMemoryInfo(handle): return types.SimpleNamespace(total=34190917632)
+def nvmlDeviceGetCurrPcieLinkGeneration(handle): return 5
+def nvmlDeviceGetCurrPcieLinkWidth(handle): return 16
+def nvmlDeviceGetMaxPcieLinkGeneration(handle): return 5
+def nvmlDeviceGetMaxPcieLinkWidth(handle): return 16
+def nvmlDeviceGetComputeMode(handle): return 3
+def nvmlDeviceGetComputeRunningProcesses(handle):
+    return [types.SimpleNamespace(pid=4242, usedGpuMemory=1 << 20)] if handle else []
+def nvmlDeviceGetGraphicsRunningProcesses(handle): return []
+def nvmlSystemGetProcessName(pid): return "/usr/bin/python3"
+def nvmlDeviceGetP2PStatus(first, second, index):
+    assert isinstance(index, int)
+    return {0: 0, 1: 1, 2: 5}.get(index, 99)
+def _refuse(*arguments): raise NVMLError("Not Supported")
+nvmlDeviceGetBAR1MemoryInfo = nvmlDeviceGetMigMode = nvmlDeviceGetDisplayMode = _refuse
+nvmlDeviceGetDisplayActive = nvmlDeviceGetNvLinkState = nvmlDeviceGetPcieReplayCounter = _refuse
+"""
+
+
+@pytest.fixture(name="carried")
+def _carried(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "pynvml.py").write_text(FAKE)
+    yield str(tmp_path)
+    sys.modules.pop("pynvml", None)
+
+
+def test_devices_are_ordered_by_address_and_lack_what_they_lack(carried: str) -> None:
+    with open_nvml(carried) as nvml:
+        first, second = nvml.devices()
+        assert nvml.driver_version() == "595.58.03"
+    assert (first.index, first.bdf, first.uuid) == (0, "0000:01:00.0", "GPU-1")
+    assert (second.index, second.bdf) == (1, "0000:81:00.0")
+    assert first.link == Link(5, 16)
+    assert first.compute_mode == "exclusive_process"
+    assert first.bar1_bytes is None
+    assert (first.display, first.mig, first.nvlinks, first.replay_count) == (False, False, (), None)
+    assert [process.name for process in first.processes] == ["/usr/bin/python3"]
+
+
+def test_status_words_are_nvidia_smis(carried: str) -> None:
+    with open_nvml(carried) as nvml:
+        status = nvml.p2p_status(0, 1)
+    assert status == {"read": "OK", "write": "CNS", "nvlink": "NS", "atomics": "U", "pci": "U"}
+
+
+def test_a_missing_pynvml_is_a_refusal(tmp_path: Path) -> None:
+    with pytest.raises(NvmlUnavailable) as caught, open_nvml(str(tmp_path)):
+        pass
+    assert "pynvml.py" in caught.value.read

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Causes come from what the host shows, and name it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.causes import Evidence, causes_of
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
+    FAILED,
+    Bandwidth,
+    Capability,
+    Cause,
+    Correctness,
+    Driver,
+    Gpu,
+    GpuLink,
+    Hop,
+    Latency,
+    Pair,
+    Rates,
+)
+
+EXPECTED = "8f3d" * 10
+OTHER = "0123" * 10
+WRONG = Correctness.of({"copy_write": FAILED}, 0)
+
+
+def gpu(index: int, **changes: object) -> Gpu:
+    made = Gpu(
+        index=index,
+        uuid=f"GPU-{index}",
+        bdf=f"0000:0{index + 1}:00.0",
+        name="NVIDIA GeForce RTX 5090",
+        compute_capability="12.0",
+        generation="blackwell",
+        memory_bytes=32 << 30,
+        bar1_bytes=32 << 30,
+        link=GpuLink(5, 16, True, 5, 16),
+        numa_node=0,
+        display=False,
+        processes=(),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # keyword names are the fields'
+
+
+def pair(source: int, target: int, verdict: str, *reasons: str, **changes: object) -> Pair:
+    made = Pair(
+        source=source,
+        target=target,
+        path="PHB",
+        hops=(),
+        capability=Capability(True, "OK", "OK"),
+        correctness=WRONG if any(code.startswith("data_") for code in reasons) else Correctness(),
+        bandwidth=Bandwidth(on=Rates(10.0, 20.0), off=Rates(12.0, 18.0), ceiling=28.8),
+        latency=Latency(14.0, 0.5),
+        verdict=verdict,
+        reasons=reasons,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # keyword names are the fields'
+
+
+def evidence(*pairs: Pair, **changes: object) -> Evidence:
+    made = Evidence(
+        driver=Driver("595.58.03", EXPECTED, True),
+        expected_build_id=EXPECTED,
+        gpus=(gpu(0), gpu(1)),
+        groups={},
+        pairs=pairs,
+        shared_bridges={},
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # keyword names are the fields'
+
+
+def codes(causes: tuple[Cause, ...]) -> list[str]:
+    return [cause.code for cause in causes]
+
+
+DROPPED = (pair(0, 1, "fail", "data_dropped"), pair(1, 0, "fail", "data_dropped"))
+REFUSED = tuple(
+    pair(*ends, "fail", "p2p_unsupported", capability=Capability(False, "CNS", "CNS"))
+    for ends in ((0, 1), (1, 0))
+)
+
+
+def test_a_good_host_has_no_causes() -> None:
+    assert causes_of(evidence(pair(0, 1, "pass"), pair(1, 0, "pass"))) == ()
+
+
+@pytest.mark.parametrize("kind", ["DMA", "DMA-FQ"])
+def test_a_translating_iommu_is_named_with_address_and_type(kind: str) -> None:
+    causes = causes_of(evidence(*DROPPED, groups={"0000:01:00.0": (12, kind)}))
+    assert codes(causes) == ["iommu_translating"]
+    assert f"0000:01:00.0 is in group 12 of type {kind}" in causes[0].evidence
+
+
+def test_an_identity_group_is_not_blamed() -> None:
+    causes = causes_of(evidence(*DROPPED, groups={"0000:01:00.0": (12, "identity")}))
+    assert codes(causes) == ["data_dropped"]
+
+
+@pytest.mark.parametrize("expected", [EXPECTED, None])
+def test_the_stock_module_is_told_by_its_refusal(expected: str | None) -> None:
+    driver = Driver("595.58.03", OTHER, None)
+    causes = causes_of(evidence(*REFUSED, driver=driver, expected_build_id=expected))
+    assert codes(causes) == ["stock_module_loaded"]
+    assert OTHER in causes[0].evidence
+    assert "CNS" in causes[0].evidence
+
+
+def test_refusal_by_the_expected_module_is_not_the_stock_module() -> None:
+    assert codes(causes_of(evidence(*REFUSED))) == ["p2p_unsupported"]
+
+
+def test_another_module_that_claims_access_is_the_wrong_one() -> None:
+    causes = causes_of(evidence(*DROPPED, driver=Driver("595.58.03", OTHER, False)))
+    assert codes(causes) == ["wrong_module_loaded"]
+
+
+def test_a_small_bar_and_a_display_on_failing_gpus() -> None:
+    gpus = (gpu(0, bar1_bytes=256 << 20), gpu(1, display=True))
+    causes = causes_of(evidence(*DROPPED, gpus=gpus))
+    assert codes(causes) == ["bar1_small", "display_attached"]
+    assert "BAR1 256 MiB, memory 32768 MiB" in causes[0].evidence
+
+
+def test_slow_links_are_told_apart() -> None:
+    lowered = Hop("0000:01:00.0", 1, 16, 5, 16)
+    uplink = Hop("0000:05:00.0", 4, 4, 4, 4)
+    full = Hop("0000:02:00.0", 5, 16, 5, 16)
+    down = causes_of(evidence(pair(0, 1, "warn", "slow", hops=(lowered, full))))
+    assert codes(down) == ["link_downtrained", "slow"]
+    assert "gen 1 x16 of gen 5 x16" in down[0].evidence
+    chipset = causes_of(evidence(pair(0, 1, "fail", "slow", hops=(full, uplink))))
+    assert codes(chipset) == ["chipset_slot", "slow"]
+
+
+def test_redirection_is_blamed_only_behind_a_shared_switch() -> None:
+    hops = (Hop("0000:01:00.0", 4, 16, 4, 16, ("RR", "CR")), Hop("0000:02:00.0", 4, 16, 4, 16))
+    slow = pair(0, 1, "warn", "slow", hops=hops)
+    assert "acs_redirect" not in codes(causes_of(evidence(slow)))
+    shared = causes_of(evidence(slow, shared_bridges={(0, 1): "0000:05:00.0"}))
+    assert "acs_redirect" in codes(shared)
+
+
+def test_what_the_host_does_not_explain_is_told_as_symptom_with_a_remedy() -> None:
+    for code in (
+        "data_mirrored",
+        "data_aliased",
+        "data_stale",
+        "data_bit_flip",
+        "measurement_hung",
+    ):
+        (cause,) = causes_of(evidence(pair(0, 1, "fail", code, detail="word at byte 8 …")))
+        assert (cause.code, cause.evidence) == (code, "0>1: word at byte 8 …")
+        assert cause.remedy
+
+
+def test_mixed_generations_are_explained_once() -> None:
+    gpus = (gpu(0), gpu(1, name="NVIDIA GeForce RTX 4090", generation="ada"))
+    apart = [
+        pair(*ends, "not_applicable", "mixed_generations", "data_dropped")
+        for ends in ((0, 1), (1, 0))
+    ]
+    (cause,) = causes_of(evidence(*apart, gpus=gpus))
+    assert cause.code == "mixed_generations"
+    assert cause.evidence.startswith("2 pairs: NVIDIA GeForce RTX 4090 (ada) and")
+
+
+def test_a_library_of_another_version() -> None:
+    detail = "cuInit returned 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
+    causes = causes_of(evidence(pair(0, 1, "fail", "cuda_error", detail=detail)))
+    assert codes(causes) == ["userspace_mismatch"]
+
+
+def test_one_gpu_is_too_few() -> None:
+    assert codes(causes_of(evidence(gpus=(gpu(0),)))) == ["too_few_gpus"]

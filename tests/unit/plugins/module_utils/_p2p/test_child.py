@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A child is ended within its limit whatever it does, and what it said is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.child import (
+    ChildEnd,
+    child_environment,
+    run_child,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.protocol import Job, Measurement
+
+JOB = Job(
+    addresses=("0000:01:00.0", "0000:02:00.0"),
+    directions=((0, 1), (1, 0)),
+    payload_bytes=1 << 20,
+    limit_seconds=1.0,
+    warm_up_seconds=0.0,
+    sample_seconds=0.001,
+    samples=1,
+    seed=1,
+)
+STEP = '{"event": "step", "from": 0, "to": 1, "name": "copy_write"}'
+FINISHED = '{"event": "finished", "from": 1, "to": 0}'
+
+
+def run(script: str, limit: float = 20.0) -> tuple[ChildEnd, list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    end = run_child(
+        JOB,
+        limit_seconds=limit,
+        on_event=lambda event: events.append(dict(event)),
+        environment=child_environment(os.environ),
+        argv=[sys.executable, "-c", script],
+    )
+    return end, events
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_a_job_survives_the_way_to_the_child() -> None:
+    assert Job.from_json(JOB.to_json()) == JOB
+
+
+def test_events_are_passed_on_and_noise_is_not() -> None:
+    end, events = run(f"print('NVRM: noise'); print('''{STEP}'''); print('''{FINISHED}''')")
+    assert [event["event"] for event in events] == ["step", "finished"]
+    assert (end.finished, end.timed_out, end.status) == (True, False, 0)
+
+
+def test_the_child_gets_its_job() -> None:
+    _, events = run("import sys; print(sys.stdin.read().replace('{', '{\"event\": \"echo\", ', 1))")
+    assert events[0]["addresses"] == list(JOB.addresses)
+
+
+def test_a_hang_is_ended_at_the_limit_with_all_that_was_started(tmp_path: Path) -> None:
+    marker = tmp_path / "grandchild"
+    script = (
+        "import subprocess, sys, time\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(marker)!r}, 'w').write(str(grandchild.pid))\n"
+        f"print('''{STEP}''', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    begin = time.monotonic()
+    end, events = run(script, limit=1.5)
+    assert time.monotonic() - begin < 8
+    assert (end.timed_out, end.finished, end.unkillable) == (True, False, False)
+    assert [event["event"] for event in events] == ["step"]
+    assert not is_running(end.pid)
+    grandchild = int(marker.read_text())
+    deadline = time.monotonic() + 5
+    while is_running(grandchild) and time.monotonic() < deadline:
+        # An orphan is reaped by init, or stays a zombie where there is none.
+        if "Z" in Path(f"/proc/{grandchild}/stat").read_text().rsplit(")", 1)[1][:3]:
+            break
+        time.sleep(0.05)
+    else:
+        assert not is_running(grandchild)
+
+
+def test_a_death_is_a_result() -> None:
+    end, _ = run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert (end.finished, end.timed_out, end.status) == (False, False, -11)
+
+
+def test_last_words_are_kept() -> None:
+    end, _ = run("raise RuntimeError('out of luck')")
+    assert end.said.endswith("RuntimeError: out of luck")
+
+
+def test_the_environment_is_fit_for_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    environment = child_environment(os.environ)
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert environment["CUDA_CACHE_DISABLE"] == "1"
+    assert sys.path[-1] in environment["PYTHONPATH"].split(os.pathsep)
+
+
+def test_a_measurement_collects_what_it_is_told() -> None:
+    measurement = Measurement()
+    for event in (
+        {"event": "capability", "cuda": True},
+        {"event": "step", "name": "sm_write"},
+        {"event": "rate", "name": "on_uni", "value": 27.4},
+        {"event": "trouble", "code": "cuda_error", "detail": "cuLaunchKernel returned 700"},
+    ):
+        measurement.take(event)
+    assert (measurement.cuda_capability, measurement.step) == (True, "sm_write")
+    assert measurement.rates == {"on_uni": 27.4}
+    assert (measurement.trouble, measurement.is_right) == ("cuda_error", False)

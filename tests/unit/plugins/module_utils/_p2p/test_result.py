@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The result survives the way through JSON, and what is not one is refused by its place."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import result as schema
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.decode import MalformedResult
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+TEXT = st.text(max_size=12)
+MAYBE_TEXT = st.none() | TEXT
+NUMBER = st.none() | st.floats(0, 1e6, allow_nan=False)
+COUNT = st.none() | st.integers(0, 2**40)
+SMALL = st.none() | st.integers(0, 64)
+STATE = st.sampled_from(schema.CHECK_STATES)
+INDEX = st.integers(0, 3)
+
+PROCESS = st.builds(schema.GpuProcess, st.integers(1, 99999), TEXT, COUNT)
+LINK = st.builds(schema.GpuLink, SMALL, SMALL, st.booleans(), SMALL, SMALL)
+HOP = st.builds(schema.Hop, TEXT, SMALL, SMALL, SMALL, SMALL, st.lists(TEXT).map(tuple))
+RATES = st.builds(schema.Rates, NUMBER, NUMBER)
+PAIR = st.builds(
+    schema.Pair,
+    source=INDEX,
+    target=INDEX,
+    path=TEXT,
+    hops=st.lists(HOP, max_size=3).map(tuple),
+    capability=st.builds(schema.Capability, st.none() | st.booleans(), MAYBE_TEXT, MAYBE_TEXT),
+    correctness=st.builds(schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT),
+    bandwidth=st.builds(schema.Bandwidth, RATES, RATES, NUMBER, NUMBER, COUNT, st.booleans()),
+    latency=st.builds(schema.Latency, NUMBER, NUMBER, NUMBER, NUMBER),
+    verdict=st.sampled_from(schema.PAIR_VERDICTS),
+    reasons=st.lists(TEXT, max_size=3).map(tuple),
+    detail=TEXT,
+)
+RESULT = st.builds(
+    Result,
+    host=TEXT,
+    driver=st.builds(schema.Driver, MAYBE_TEXT, MAYBE_TEXT, st.none() | st.booleans()),
+    kernel=TEXT,
+    cmdline=TEXT,
+    iommu_groups=st.dictionaries(TEXT, TEXT, max_size=3),
+    gpus=st.tuples(
+        *(
+            st.builds(
+                schema.Gpu,
+                index=st.just(index),
+                uuid=TEXT,
+                bdf=TEXT,
+                name=TEXT,
+                compute_capability=MAYBE_TEXT,
+                generation=MAYBE_TEXT,
+                memory_bytes=COUNT,
+                bar1_bytes=COUNT,
+                link=LINK,
+                numa_node=SMALL,
+                display=st.booleans(),
+                processes=st.lists(PROCESS, max_size=2).map(tuple),
+            )
+            for index in range(4)
+        )
+    ),
+    pairs=st.lists(PAIR, max_size=3).map(tuple),
+    groups=st.lists(st.lists(INDEX, max_size=4).map(tuple), max_size=2).map(tuple),
+    causes=st.lists(st.builds(schema.Cause, TEXT, TEXT, TEXT), max_size=2).map(tuple),
+    verdict=st.sampled_from(schema.HOST_VERDICTS),
+    buffer_bytes=st.integers(0, 2**40),
+    wall_seconds=st.floats(0, 1e6, allow_nan=False),
+)
+
+
+@given(RESULT)
+def test_round_trip_through_json(result: Result) -> None:
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+SAMPLE: dict[str, Any] = {
+    "schema": 1,
+    "host": "gpu07",
+    "driver": {"version": "595.58.03", "build_id": None, "patched": None},
+    "kernel": "6.1.0",
+    "cmdline": "ro",
+    "iommu": {"gpu_groups": {}},
+    "gpus": [],
+    "pairs": [],
+    "groups": [],
+    "causes": [],
+    "verdict": "fail",
+    "buffer_bytes": 0,
+    "wall_seconds": 0.5,
+}
+
+
+def changed(**changes: object) -> dict[str, Any]:
+    return {**copy.deepcopy(SAMPLE), **changes}
+
+
+def test_the_sample_is_one() -> None:
+    assert Result.from_dict(SAMPLE).to_dict() == SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("record", "place"),
+    [
+        (changed(schema=2), "schema"),
+        (changed(schema=True), "schema"),
+        (changed(verdict="good"), "verdict"),
+        (changed(pairs={}), "pairs"),
+        (changed(pairs=[1]), "pairs[0]"),
+        (changed(groups=[[0, 1]]), "group [0, 1]"),
+        (changed(groups=[["a"]]), "groups[0].group[0]"),
+        (changed(driver={"version": 5, "build_id": None, "patched": None}), "driver.version"),
+        (changed(iommu={"gpu_groups": {"0000:01:00.0": None}}), "iommu.gpu_groups.0000:01:00.0"),
+        (changed(wall_seconds="1"), "wall_seconds"),
+        ([], "the record"),
+        ({}, "the record"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_place(record: object, place: str) -> None:
+    with pytest.raises(MalformedResult) as caught:
+        Result.from_dict(record)
+    assert caught.value.read.startswith(f"{place}:")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*SAMPLE, "from"]), inner),
+    )
+)
+def test_any_json_is_read_or_refused(data: object) -> None:
+    record = {**SAMPLE, **data} if isinstance(data, dict) else data
+    try:
+        Result.from_dict(record)
+    except MalformedResult as error:
+        assert error.remedy
