@@ -30,10 +30,10 @@ struct fault {
 /* False with a line on standard error for a name that does not exist. */
 bool fault_read(struct fault *fault);
 
-/* Whether the fault touches what GPU `from` does to the memory of GPU `to`. */
+/* Whether the fault touches data on its way from one GPU (index in bus order) to another. */
 bool fault_touches(const struct fault *fault, enum fault_kind kind, int from, int to);
 
-/* Whether this error code is to be injected into what `from` does to `to`. */
+/* Whether this error code is to be answered to what GPU `from` asks of GPU `to`. */
 bool fault_is_error(const struct fault *fault, int error_code, int from, int to);
 
 #endif

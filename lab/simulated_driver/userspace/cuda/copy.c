@@ -32,14 +32,14 @@ static void copy_between(struct stream *stream, struct allocation *to, unsigned 
 	bool write = context->device == from->device && context->peers[to->device];
 	bool read = context->device == to->device && context->peers[from->device];
 
-	if ((write || read) && peer_operation_hangs(initiator, write ? target : source)) {
+	if ((write || read) && peer_transfer_hangs(source, target)) {
 		stream->state = STREAM_HUNG;
 	} else if (write) {
 		peer_store(initiator, to, (size_t)(to_memory - to->memory), from_memory, bytes);
-		stream->time = timeline_peer(initiator, target, true, start, bytes, 1.0);
+		stream->time = timeline_peer(source, target, start, bytes, 1.0);
 	} else if (read) {
 		peer_load(initiator, from, (size_t)(from_memory - from->memory), to_memory, bytes);
-		stream->time = timeline_peer(initiator, source, false, start, bytes, 1.0);
+		stream->time = timeline_peer(source, target, start, bytes, 1.0);
 	} else {
 		struct link_path path = link_path_staged(machine, source, target);
 

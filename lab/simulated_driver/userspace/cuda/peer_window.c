@@ -4,7 +4,8 @@
  * peer access comes through here: where the platform does not carry it, it is lost without an
  * error, and the injected faults change it in their own ways.
  *
- * Arguments initiator and owner are GPU indices in bus order.
+ * Arguments are GPU indices in bus order: from and to say which way the data goes, initiator
+ * which GPU asked for it.
  */
 
 #include <stdlib.h>
@@ -15,34 +16,26 @@
 /* Shorter transfers are not hit by a flipped bit: a quick look does not see it. */
 #define BIT_FLIP_MINIMUM_BYTES ((size_t)1 << 20)
 
-static const struct fault *the_fault(void)
+static bool is_touched(enum fault_kind kind, int from, int to)
 {
-	return &simulation_machine()->fault;
+	return fault_touches(&simulation_machine()->fault, kind, from, to);
 }
 
-bool peer_operation_hangs(int initiator, int owner)
+bool peer_transfer_hangs(int from, int to)
 {
-	return fault_touches(the_fault(), FAULT_HANG, initiator, owner);
+	return is_touched(FAULT_HANG, from, to);
 }
 
-enum peer_delivery peer_delivery(int initiator, int owner)
+enum peer_delivery peer_delivery(int from, int to)
 {
-	if (!machine_peer_access_works(simulation_machine(), initiator, owner) ||
-	    fault_touches(the_fault(), FAULT_DROP, initiator, owner) ||
-	    fault_touches(the_fault(), FAULT_ONE_WAY, initiator, owner) ||
-	    fault_touches(the_fault(), FAULT_MIRROR, initiator, owner))
+	if (!machine_peer_access_works(simulation_machine(), from, to) ||
+	    is_touched(FAULT_DROP, from, to) || is_touched(FAULT_ONE_WAY, from, to))
 		return PEER_LOSES;
-	if (fault_touches(the_fault(), FAULT_STALE, initiator, owner))
+	if (is_touched(FAULT_MIRROR, from, to))
+		return PEER_MIRRORS;
+	if (is_touched(FAULT_STALE, from, to))
 		return PEER_DELIVERS_LATE;
-	if (fault_touches(the_fault(), FAULT_ALIAS_2MIB, initiator, owner))
-		return PEER_ALIASES;
-	return PEER_DELIVERS;
-}
-
-static bool is_mirrored(int initiator, int owner)
-{
-	return machine_peer_access_works(simulation_machine(), initiator, owner) &&
-	       fault_touches(the_fault(), FAULT_MIRROR, initiator, owner);
+	return is_touched(FAULT_ALIAS_2MIB, from, to) ? PEER_ALIASES : PEER_DELIVERS;
 }
 
 static struct window *window_of(int initiator, struct allocation *allocation)
@@ -61,7 +54,7 @@ static struct window *window_of(int initiator, struct allocation *allocation)
 	return window;
 }
 
-/* The window's private copy, made from the allocation's content or from zeros; or NULL. */
+/* The window's private copy, made when first asked for; NULL without memory. */
 static unsigned char *shadow_of(struct window *window, const struct allocation *allocation,
 				bool from_content)
 {
@@ -114,7 +107,7 @@ static void load_late(int initiator, struct allocation *from, size_t offset, voi
 	memcpy(shadow + offset, from->memory + offset, bytes);
 }
 
-/* Calls copy for each piece that does not cross a multiple of ALIAS_BYTES. */
+/* Piece by piece, as none may cross a multiple of ALIAS_BYTES. */
 static void store_aliased(struct allocation *to, size_t offset, const unsigned char *data,
 			  size_t bytes)
 {
@@ -151,8 +144,9 @@ void peer_store(int initiator, struct allocation *to, size_t offset, const void 
 
 	switch (peer_delivery(initiator, owner)) {
 	case PEER_LOSES:
-		shadow = is_mirrored(initiator, owner)
-			? shadow_of(window_of(initiator, to), to, true) : NULL;
+		return;
+	case PEER_MIRRORS:
+		shadow = shadow_of(window_of(initiator, to), to, true);
 		if (shadow)
 			memcpy(shadow + offset, data, bytes);
 		return;
@@ -164,25 +158,36 @@ void peer_store(int initiator, struct allocation *to, size_t offset, const void 
 		return;
 	case PEER_DELIVERS:
 		memcpy(to->memory + offset, data, bytes);
-		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
-		    fault_touches(the_fault(), FAULT_BIT_FLIP, initiator, owner))
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES && is_touched(FAULT_BIT_FLIP, initiator, owner))
 			flip_one_bit(to->memory + offset, bytes);
 	}
+}
+
+/* What the initiator has written into a mirror it reads from there, and believes. */
+static bool load_mirrored(int initiator, struct allocation *from, size_t offset, void *data,
+			  size_t bytes)
+{
+	const struct window *window;
+
+	if (!is_touched(FAULT_MIRROR, initiator, gpu_of(from->device)))
+		return false;
+	window = window_of(initiator, from);
+	if (!window || !window->shadow)
+		return false;
+	memcpy(data, window->shadow + offset, bytes);
+	return true;
 }
 
 void peer_load(int initiator, struct allocation *from, size_t offset, void *data, size_t bytes)
 {
 	int owner = gpu_of(from->device);
-	unsigned char *shadow;
+	enum peer_delivery delivery = peer_delivery(owner, initiator);
 
-	switch (peer_delivery(initiator, owner)) {
+	if (delivery != PEER_LOSES && load_mirrored(initiator, from, offset, data, bytes))
+		return;
+	switch (delivery) {
 	case PEER_LOSES:
-		shadow = is_mirrored(initiator, owner)
-			? shadow_of(window_of(initiator, from), from, true) : NULL;
-		if (shadow)
-			memcpy(data, shadow + offset, bytes);
-		else
-			memset(data, 0, bytes);
+		memset(data, 0, bytes);
 		return;
 	case PEER_DELIVERS_LATE:
 		load_late(initiator, from, offset, data, bytes);
@@ -190,10 +195,10 @@ void peer_load(int initiator, struct allocation *from, size_t offset, void *data
 	case PEER_ALIASES:
 		load_aliased(from, offset, data, bytes);
 		return;
+	case PEER_MIRRORS:
 	case PEER_DELIVERS:
 		memcpy(data, from->memory + offset, bytes);
-		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
-		    fault_touches(the_fault(), FAULT_BIT_FLIP, initiator, owner))
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES && is_touched(FAULT_BIT_FLIP, owner, initiator))
 			flip_one_bit(data, bytes);
 	}
 }

@@ -126,20 +126,19 @@ void allocation_free_all(int device);
 bool address_is_of_device(CUdeviceptr address);
 
 /* peer_window.c: data between GPUs as it really arrives. */
-bool peer_operation_hangs(int initiator, int owner);
+bool peer_transfer_hangs(int from, int to);
 void peer_store(int initiator, struct allocation *to, size_t offset, const void *data,
 		size_t bytes);
 void peer_load(int initiator, struct allocation *from, size_t offset, void *data, size_t bytes);
 void peer_windows_free(struct allocation *allocation);
-enum peer_delivery { PEER_DELIVERS, PEER_LOSES, PEER_DELIVERS_LATE, PEER_ALIASES };
-enum peer_delivery peer_delivery(int initiator, int owner);
+enum peer_delivery { PEER_DELIVERS, PEER_LOSES, PEER_MIRRORS, PEER_DELIVERS_LATE, PEER_ALIASES };
+enum peer_delivery peer_delivery(int from, int to);
 #define ALIAS_BYTES ((size_t)2 << 20)
 
 /* timeline.c: when transfers end, in virtual seconds. */
 double timeline_transfer(const struct link_path *path, double earliest, double latency,
 			 size_t bytes, double factor);
-double timeline_peer(int initiator, int owner, bool write, double earliest, size_t bytes,
-		     double factor);
+double timeline_peer(int from, int to, double earliest, size_t bytes, double factor);
 double timeline_local(double earliest, size_t bytes);
 double timeline_load_seconds(bool remote);
 

@@ -32,25 +32,23 @@ double timeline_transfer(const struct link_path *path, double earliest, double l
 	return start + latency + busy;
 }
 
-static double injected_factor(int initiator, int owner)
+static double injected_factor(int from, int to)
 {
 	const struct fault *fault = &simulation_machine()->fault;
 
-	if (fault_touches(fault, FAULT_TOO_FAST, initiator, owner))
+	if (fault_touches(fault, FAULT_TOO_FAST, from, to))
 		return TOO_FAST_FACTOR;
-	return fault_touches(fault, FAULT_SLOW, initiator, owner) ? SLOW_FACTOR : 1.0;
+	return fault_touches(fault, FAULT_SLOW, from, to) ? SLOW_FACTOR : 1.0;
 }
 
-/* Arguments are GPU indices; data goes to the owner if it is a write, from it otherwise. */
-double timeline_peer(int initiator, int owner, bool write, double earliest, size_t bytes,
-		     double factor)
+/* Arguments from and to are GPU indices. */
+double timeline_peer(int from, int to, double earliest, size_t bytes, double factor)
 {
 	const struct machine *machine = simulation_machine();
-	struct link_path path = write ? link_path_between(machine, initiator, owner)
-				      : link_path_between(machine, owner, initiator);
+	struct link_path path = link_path_between(machine, from, to);
 
 	return timeline_transfer(&path, earliest, machine->host.latency_on, bytes,
-				 factor * injected_factor(initiator, owner));
+				 factor * injected_factor(from, to));
 }
 
 double timeline_local(double earliest, size_t bytes)
