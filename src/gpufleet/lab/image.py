@@ -111,27 +111,55 @@ class Image:
         """The guest's `uname -r`."""
         return kernel_file(self.root_file_system).name.removeprefix("vmlinuz-")
 
-    def ensure(self, sources: Iterable[str]) -> None:
-        """Make the layers that are not in the cache.
+    def ensure_base(self, sources: Iterable[str]) -> None:
+        """Make the file system and the disk that boots it, unless they are in the cache.
 
         Args:
             sources: yields the deb822 text of the package sources; asked only when needed.
 
         Raises:
-            ImageFailed, CommandFailed: a layer could not be made; nothing half-made is kept.
+            ImageFailed, CommandFailed: the layer could not be made; nothing half-made is kept.
         """
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with exclusive(self._cache / "lock"):
-            for leftover in self._cache.glob(".partial-*"):
-                shutil.rmtree(leftover)
+        with self._exclusively():
             if not self._base.exists():
                 with self._layer(self._base) as directory:
                     self._install_packages(directory, "".join(sources))
                     self._make_disk(directory)
                     self._install_grub(directory)
+
+    def ensure_golden(self, user: Path) -> None:
+        """Make the golden disk unless it is in the cache, and note who stands on it.
+
+        Golden disks that no lab stands on any more are removed.
+
+        Args:
+            user: the state directory of the lab that needs the disk.
+
+        Raises:
+            ImageFailed, CommandFailed: as ensure_base.
+        """
+        with self._exclusively():
             if not self._golden.exists():
                 with self._layer(self._golden) as directory:
                     self._install_driver(directory)
+            atomic_write(_claim(self._golden, user), str(user).encode())
+            for other in set(self._cache.glob("golden-*")) - {self._golden}:
+                if not _is_used(other):
+                    shutil.rmtree(other)
+
+    def release(self, user: Path) -> None:
+        """Forget that a lab, whose machines are gone, stands on any golden disk."""
+        if self._cache.exists():
+            with self._exclusively():
+                for golden in self._cache.glob("golden-*"):
+                    _claim(golden, user).unlink(missing_ok=True)
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        with exclusive(self._cache / "lock"):
+            for leftover in self._cache.glob(".partial-*"):
+                shutil.rmtree(leftover)
+            yield
 
     @contextmanager
     def _layer(self, final: Path) -> Iterator[Path]:
@@ -256,6 +284,15 @@ class Image:
                 end_signal="KILL",
             )
             shutil.rmtree(build)
+
+
+def _claim(golden: Path, user: Path) -> Path:
+    return golden / "users" / hashlib.sha256(str(user).encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _is_used(golden: Path) -> bool:
+    claims = (golden / "users").glob("*")
+    return any(Path(claim.read_text(encoding="utf-8")).is_dir() for claim in claims)
 
 
 def installed_tree(build: Path) -> Path:

@@ -197,6 +197,7 @@ class Lab:
             for leftover in ("hosts", "snapshots"):
                 shutil.rmtree(self.directory / leftover, ignore_errors=True)
             self._builder.remove()
+            self._image().release(self.directory)
             for name in ("state.json", "key", "key.pub"):
                 remove(self.directory / name)
         if cache and self._cache.exists():
@@ -216,6 +217,7 @@ class Lab:
             for machine in self._machines(state.hosts if state else ()):
                 machine.remove()
             self._builder.remove()
+            self._image().release(self.directory)
             return self._up(hosts)
 
     def snapshot(self, name: str) -> None:
@@ -270,16 +272,18 @@ class Lab:
         generation = fastest_generation()
         wanted = self._wanted(hosts, before, generation)
         image = self._image()
-        image.ensure(self._sources())
+        image.ensure_base(self._sources())
         kvm = kvm_works(kernel_file(image.root_file_system), self._cache / "kvm.json")
         make_key(self.directory / "key")
         machines = self._machines(wanted)
         self._refuse_forgotten(before, wanted)
         state = self._choose_ports(before, wanted, machines, image, kvm=kvm)
+        new = [machine for machine in machines if not machine.exists()]
+        if new:
+            image.ensure_golden(self.directory)
         atomic_write(self.directory / "state.json", state.as_bytes())
-        for machine in machines:
-            if not machine.exists():
-                machine.create(image.disk)
+        for machine in new:
+            machine.create(image.disk)
         addresses = [self._address(machine.name, state) for machine in machines]
         builder_address = self._address(build_host.NAME, state)
         public_key = self.directory / "key.pub"
@@ -362,8 +366,9 @@ class Lab:
         for host in read:
             if host.as_emulated(generation) != host:
                 self._reporter.say(
-                    f"{host.name}: this QEMU shows links up to Gen{generation} and its switches "
-                    "as Gen1 x1; the machine and its driver tell of those"
+                    f"{host.name}: described with links that this QEMU cannot show (it has root "
+                    f"ports up to Gen{generation}, switches of Gen1 x1); the machine and its "
+                    "driver agree on the ones that it can"
                 )
         return tuple(host.as_emulated(generation) for host in read)
 
