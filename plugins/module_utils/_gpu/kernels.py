@@ -12,6 +12,7 @@ indices never share a word, so a copy that lands at another place shows at any s
 from __future__ import annotations
 
 ENTRIES = ("fill_pattern", "verify_pattern", "copy_words", "pointer_chase", "ping_pong", "gate")
+VECTOR_BYTES = 16  # what copy_words moves at a time
 PING_PONG_PAYLOAD_WORDS = 32
 PING_PONG_BYTES = 8 * (1 + PING_PONG_PAYLOAD_WORDS)
 

@@ -37,6 +37,8 @@ _SYMPTOM_REMEDIES = {
     "data_dropped": "the platform does not forward peer writes between these ports: move the "
     "cards behind one root port or switch, or do without peer-to-peer (NCCL_P2P_DISABLE=1)",
     "data_corrupted": "use another driver build; do not use peer-to-peer on this pair",
+    "ping_pong_failed": "writes of a running kernel do not arrive in order: do not use "
+    "peer-to-peer on this pair (NCCL_P2P_DISABLE=1); check ACS and relaxed ordering",
     ONE_WAY: "detach displays and consoles from the GPUs; a direction that fails alone points to "
     "a BAR1 that is partly taken",
     "measurement_hung": "look for Xid, DMAR and IO_PAGE_FAULT lines in dmesg; reboot if a process "
@@ -257,7 +259,7 @@ def _symptoms(lacking: Sequence[Pair], explained: set[str], *, data_too: bool) -
     found: dict[str, list[Pair]] = {}
     for pair in lacking:
         for code in pair.reasons:
-            is_data = code.startswith("data_") or code == ONE_WAY
+            is_data = code.startswith("data_") or code in (ONE_WAY, "ping_pong_failed")
             if code not in explained and (data_too or not is_data):
                 found.setdefault(code, []).append(pair)
     return [_symptom(code, pairs) for code, pairs in found.items()]

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from typing import Callable
 
 from .._gpu.device import Buffer
-from .._gpu.kernels import PING_PONG_BYTES
+from .._gpu.kernels import PING_PONG_BYTES, VECTOR_BYTES
 from .bench import GUARD_BYTES, HOST_CHUNK_BYTES, Bench, Side, first_difference
-from .evidence import DATA_CORRUPTED, Finding, WrongWord, classify, gravest
+from .evidence import DATA_ALIASED, DATA_CORRUPTED, Finding, WrongWord, classify, gravest
 from .pattern import POISON_BYTE, DevicePattern, HostPattern, Pattern, seed_of
 from .result import FAILED, NOT_RUN, PASSED, Correctness
+
+# What one kernel writes does not become visible to the other in order while both run.
+PING_PONG_FAILED = "ping_pong_failed"
 
 COPY_CHECKS = ("copy_write", "copy_read")
 KERNEL_CHECKS = ("sm_write", "sm_read")
@@ -31,6 +34,7 @@ _ROUNDS = 2
 _HOST_PATTERN_BYTES_AT_MOST = 32 << 20
 _WINDOWS_PER_CHUNK = 16
 _SAMPLE_WORDS = 128
+_SMALLEST_STRIDE_BYTES = 4 << 10
 _NO_INDEX = 0xFFFFFFFFFFFFFFFF
 _PING_PONG_ROUNDS = 1000
 # A look at a flag in own memory takes about a microsecond: half a second for a turn, below
@@ -63,6 +67,7 @@ class Checker:
         self._seed = seed
         self._announce = announce
         self._sent: list[Pattern] = []
+        self._stride = ""
         size = bench.payload_bytes
         self._bytes = size if bench.kernels else min(size, _HOST_PATTERN_BYTES_AT_MOST)
         self._words = self._bytes // 8
@@ -114,8 +119,13 @@ class Checker:
                 words=self._words,
                 initiator_sees_right=seen_right,
             )
-            count = "" if wrong_words is None else f"{wrong_words} of {self._words} words wrong: "
-            return Finding(finding.code, finding.first_bad_offset, count + finding.detail)
+            detail = finding.detail
+            if wrong_words is not None:
+                detail = f"{wrong_words} of {self._words} words wrong: {detail}"
+            if finding.code == DATA_ALIASED and not self._stride:
+                self._stride = self._alias_stride(check, source, target, pattern)
+                detail += self._stride
+            return Finding(finding.code, finding.first_bad_offset, detail)
         if wrong_words:
             detail = f"the owner's kernel sees {wrong_words} wrong words, its copy engine none"
             return Finding(DATA_CORRUPTED, 0, detail)
@@ -139,24 +149,35 @@ class Checker:
             source.gpu.launch("fill_pattern", source.stream, start, self._words, pattern.seed, 0)
             source.stream.finish("filling the source")
 
-    def _transfer(self, check: str, source: Side, target: Side) -> None:
+    def _transfer(
+        self, check: str, source: Side, target: Side, offset: int = 0, count: int | None = None
+    ) -> None:
+        """Move the payload, or ``count`` bytes at ``offset`` of it, in the way of the check."""
         initiator = source if check in _WRITES else target
-        if check in COPY_CHECKS:
-            initiator.stream.copy_between(
-                target.incoming, source.outgoing, GUARD_BYTES, self._bytes
-            )
-        else:
-            self._kernel_copy(initiator, target.incoming, source.outgoing)
+        self._move(check, initiator, target.incoming, source.outgoing, offset=offset, count=count)
         initiator.stream.finish(check)
 
-    def _kernel_copy(self, initiator: Side, target: Buffer, source: Buffer) -> None:
-        initiator.gpu.launch(
-            "copy_words",
-            initiator.stream,
-            target.address + GUARD_BYTES,
-            source.address + GUARD_BYTES,
-            self._bytes // 16,
-        )
+    def _move(
+        self,
+        check: str,
+        initiator: Side,
+        target: Buffer,
+        source: Buffer,
+        *,
+        offset: int = 0,
+        count: int | None = None,
+    ) -> None:
+        place, size = GUARD_BYTES + offset, count or self._bytes
+        if check in COPY_CHECKS:
+            initiator.stream.copy_between(target, source, place, size)
+        else:
+            initiator.gpu.launch(
+                "copy_words",
+                initiator.stream,
+                target.address + place,
+                source.address + place,
+                size // VECTOR_BYTES,
+            )
 
     def _compare_on_owner(self, target: Side, pattern: Pattern) -> int | None:
         """Return how many words the owner's kernel finds wrong; None where kernels cannot run."""
@@ -208,12 +229,25 @@ class Checker:
             return None
         self._announce(f"{check}: reading back")
         source.gpu.fill_bytes(source.incoming.address, POISON_BYTE, source.incoming.size)
-        if check in COPY_CHECKS:
-            source.stream.copy_between(source.incoming, target.incoming, GUARD_BYTES, self._bytes)
-        else:
-            self._kernel_copy(source, source.incoming, target.incoming)
+        self._move(check, source, source.incoming, target.incoming)
         source.stream.finish("reading back")
         return not self._compare_on_host(source, source, pattern)
+
+    def _alias_stride(self, check: str, source: Side, target: Side, pattern: Pattern) -> str:
+        """Return in words the stride at which addresses coincide, found by single writes.
+
+        Where many words were written over each other, the survivors only tell a multiple of it.
+        """
+        self._announce(f"{check}: looking for the stride")
+        stride = _SMALLEST_STRIDE_BYTES
+        while stride < self._bytes:
+            target.gpu.fill_bytes(target.incoming.address + GUARD_BYTES, POISON_BYTE, VECTOR_BYTES)
+            self._transfer(check, source, target, stride, VECTOR_BYTES)
+            found = self._bench.read_small(target, target.incoming, GUARD_BYTES, 8)
+            if pattern.index_of(struct.unpack("<Q", found)[0], self._words) == stride // 8:
+                return f"; addresses repeat every {stride} bytes"
+            stride *= 2
+        return ""
 
     def _guards(self, target: Side) -> Finding | None:
         for name, offset in (("before", 0), ("behind", GUARD_BYTES + self._bytes)):
@@ -252,7 +286,7 @@ class Checker:
                 f"ping_pong: {rounds} of {_PING_PONG_ROUNDS} rounds, {wrong} payload words wrong"
             )
             correctness = Correctness.of({**states, "ping_pong": FAILED})
-            return Judgement(correctness, DATA_CORRUPTED, detail, None)
+            return Judgement(correctness, PING_PONG_FAILED, detail, None)
         seconds = results[0][3] / 1e9 / (_PING_PONG_ROUNDS - 1)
         return Judgement(Correctness.of({**states, "ping_pong": PASSED}), None, "", seconds)
 

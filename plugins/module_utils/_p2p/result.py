@@ -29,7 +29,8 @@ PASSED = "passed"
 FAILED = "failed"
 NOT_RUN = "not_run"
 CHECK_STATES = (PASSED, FAILED, NOT_RUN)
-CHECKS = ("copy_write", "copy_read", "sm_write", "sm_read", "ping_pong")
+COPIES = ("copy_write", "copy_read", "sm_write", "sm_read")
+CHECKS = (*COPIES, "ping_pong")
 
 NO_IOMMU = "none"
 

@@ -32,6 +32,8 @@ from .protocol import Job, Measurement
 from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
+    MEASUREMENT_DIED,
+    MEASUREMENT_HUNG,
     Judged,
     Thresholds,
     bandwidth_of,
@@ -40,9 +42,6 @@ from .verdict import (
     latency_of,
     with_opposites,
 )
-
-MEASUREMENT_HUNG = "measurement_hung"
-MEASUREMENT_DIED = "measurement_died"
 
 _DEFAULT_BYTES = 256 << 20
 _QUICK_BYTES = 32 << 20

@@ -14,11 +14,25 @@ from dataclasses import dataclass, replace
 from .ceiling import Ceiling
 from .path import FAR
 from .protocol import Measurement
-from .result import FAIL, NOT_APPLICABLE, PASS, WARN, Bandwidth, Latency, Pair, Rates
+from .result import (
+    COPIES,
+    FAIL,
+    FAILED,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    PASS,
+    WARN,
+    Bandwidth,
+    Latency,
+    Pair,
+    Rates,
+)
 
 ASYMMETRIC = "asymmetric"
 CEILING_UNKNOWN = "ceiling_unknown"
 GENERATION_UNSUPPORTED = "generation_unsupported"
+MEASUREMENT_DIED = "measurement_died"
+MEASUREMENT_HUNG = "measurement_hung"
 MIXED_GENERATIONS = "mixed_generations"
 NO_JIT = "no_jit"
 ONE_WAY = "one_way"
@@ -78,7 +92,7 @@ def judge(
             a pair that works in spite of them is judged like any other.
     """
     stopped = _stopped_by(measurement)
-    if obstacles and not measurement.is_right:
+    if obstacles and not measurement.is_right and measurement.trouble != MEASUREMENT_DIED:
         return Judged(NOT_APPLICABLE, (*obstacles, *stopped), measurement.detail)
     if stopped:
         return Judged(FAIL, stopped, measurement.detail)
@@ -159,7 +173,9 @@ def _performance(
 def _beside(pair: Pair, opposite: Pair | None) -> Pair:
     if opposite is None:
         return pair
-    if pair.verdict == FAIL and pair.correctness.any_failed and _is_right(opposite):
+    copies, opposite_copies = _copies_right(pair), _copies_right(opposite)
+    if pair.verdict == FAIL and None not in (copies, opposite_copies) and copies != opposite_copies:
+        # Also where the copies of this direction are right: its ping-pong needs the other's.
         return replace(pair, reasons=(ONE_WAY, *pair.reasons))
     rate, other = pair.bandwidth.on.uni, opposite.bandwidth.on.uni
     if pair.verdict not in (PASS, WARN) or not rate or not other:
@@ -169,6 +185,8 @@ def _beside(pair: Pair, opposite: Pair | None) -> Pair:
     return replace(pair, verdict=WARN, reasons=(*pair.reasons, ASYMMETRIC))
 
 
-def _is_right(pair: Pair) -> bool:
-    states = pair.correctness.states().values()
-    return "passed" in states and "failed" not in states
+def _copies_right(pair: Pair) -> bool | None:
+    """Return whether all copies that were checked were right; None where none was."""
+    states = pair.correctness.states()
+    ran = {states[name] for name in COPIES} - {NOT_RUN}
+    return FAILED not in ran if ran else None
