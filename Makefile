@@ -19,7 +19,9 @@ VENV := .venv
 # What the environment follows from. A new content gives a new stamp, and so a new setup.
 SETUP_INPUTS := pyproject.toml constraints.txt galaxy.yml scripts/setup-venv
 STAMP := $(VENV)/.setup-$(shell { cat $(SETUP_INPUTS); $(PYTHON) --version; } 2>&1 | sha256sum | cut -c1-16)
-WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+# The administrators' directories too: Debian keeps them from other users, and tools such as modinfo
+# and grub-script-check that need no root lie there.
+WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH:/usr/sbin:/sbin"
 
 PYTEST := $(WITH_VENV) python -m pytest
 SCENARIOS := $(notdir $(patsubst %/,%,$(dir $(wildcard molecule/*/molecule.yml))))
@@ -84,7 +86,7 @@ lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
 	$(WITH_VENV) ansible-lint --offline --profile production --strict
 
 .PHONY: unit
-unit: setup ## tests of single parts: no root, seconds
+unit: setup packages-test ## tests of single parts: no root, seconds
 	$(PYTEST) tests/unit
 
 .PHONY: integration
