@@ -1,0 +1,478 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program for the tests: uses libcuda.so.1 by ctypes and prints what happened as JSON.
+
+Usage: cuda_scenarios.py SCENARIO [ARGUMENT...]; a scenario is a function of this file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import struct
+import sys
+import time
+from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any
+
+import pynvml
+
+NOT_READY = 600
+ILLEGAL_ADDRESS = 700
+MEGABYTE = 1 << 20
+POISON = 0xA5
+PTX = (
+    ".version 6.3\n.target sm_75\n"
+    + "\n".join(
+        f".visible .entry {name}(.param .u64 a) {{ ret; }}"
+        for name in (
+            "fill_pattern",
+            "verify_pattern",
+            "copy_words",
+            "pointer_chase",
+            "ping_pong",
+            "gate",
+            "unheard_of",
+        )
+    )
+).encode()
+
+
+class CudaFailure(Exception):
+    """A call returned an error: its name and number."""
+
+
+class Library:
+    """libcuda.so.1 with every handle passed as 64 bits."""
+
+    def __init__(self) -> None:
+        self.library = ctypes.CDLL("libcuda.so.1")
+
+    def status(self, name: str, *arguments: Any) -> int:
+        """Return the CUresult of a call; plain integers go as 64 bits."""
+        converted = [c_uint64(a) if isinstance(a, int) else a for a in arguments]
+        return int(getattr(self.library, name)(*converted))
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call and raise CudaFailure unless it succeeded."""
+        number = self.status(name, *arguments)
+        if number:
+            raise CudaFailure(name, number)
+
+
+CUDA = Library()
+
+
+class Gpu:
+    """A device with its primary context, one stream of its own and loaded kernels."""
+
+    def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
+        self.context = c_void_p()
+        CUDA.call("cuDevicePrimaryCtxRetain", byref(self.context), c_int(ordinal))
+        self.use()
+        self.stream = c_void_p()
+        CUDA.call("cuStreamCreate", byref(self.stream), c_uint(1))
+        self.module = c_void_p()
+
+    def use(self) -> None:
+        """Make its context the current one."""
+        CUDA.call("cuCtxSetCurrent", self.context)
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new device memory."""
+        self.use()
+        address = c_uint64()
+        CUDA.call("cuMemAlloc_v2", byref(address), c_size_t(size))
+        return address.value
+
+    def enable(self, peer: Gpu) -> int:
+        """Return the result of enabling access to the peer."""
+        self.use()
+        return CUDA.status("cuCtxEnablePeerAccess", peer.context, c_uint(0))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Copy from the host and wait."""
+        self.use()
+        CUDA.call("cuMemcpyHtoD_v2", address, data, c_size_t(len(data)))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Copy to the host and wait."""
+        self.use()
+        buffer = ctypes.create_string_buffer(size)
+        CUDA.call("cuMemcpyDtoH_v2", buffer, address, c_size_t(size))
+        return buffer.raw
+
+    def event(self) -> c_void_p:
+        """Return a new event."""
+        self.use()
+        event = c_void_p()
+        CUDA.call("cuEventCreate", byref(event), c_uint(0))
+        return event
+
+    def record(self, event: c_void_p) -> None:
+        """Record the event in the stream."""
+        self.use()
+        CUDA.call("cuEventRecord", event, self.stream)
+
+    def launch(self, kernel: str, *parameters: int) -> int:
+        """Launch by name and return the result."""
+        self.use()
+        if not self.module:
+            CUDA.call("cuModuleLoadDataEx", byref(self.module), PTX, c_uint(0), None, None)
+        function = c_void_p()
+        CUDA.call("cuModuleGetFunction", byref(function), self.module, kernel.encode())
+        words = [c_uint64(parameter) for parameter in parameters]
+        pointers = (c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
+        shape = [c_uint(1)] * 6
+        return CUDA.status(
+            "cuLaunchKernel", function, *shape, c_uint(0), self.stream, pointers, None
+        )
+
+    def finish(self, limit: float = 10.0) -> int:
+        """Poll the stream until it is done or the limit is over; return its last answer."""
+        self.use()
+        end = time.monotonic() + limit
+        while True:
+            answer = CUDA.status("cuStreamQuery", self.stream)
+            if answer != NOT_READY or time.monotonic() > end:
+                return answer
+            time.sleep(0.002)
+
+    def seconds_between(self, start: c_void_p, end: c_void_p) -> float:
+        """Return the virtual time between two finished events."""
+        milliseconds = c_float()
+        CUDA.call("cuEventElapsedTime", byref(milliseconds), start, end)
+        return milliseconds.value / 1e3
+
+    def copy_peer(self, to: tuple[Gpu, int], source: tuple[Gpu, int], size: int) -> int:
+        """Enqueue a peer copy on this GPU's stream and return the result."""
+        self.use()
+        return CUDA.status(
+            "cuMemcpyPeerAsync",
+            to[1],
+            to[0].context,
+            source[1],
+            source[0].context,
+            c_size_t(size),
+            self.stream,
+        )
+
+
+def _pair(first: str, second: str, enable: bool = True) -> tuple[Gpu, Gpu]:
+    CUDA.call("cuInit", c_uint(0))
+    one, two = Gpu(int(first)), Gpu(int(second))
+    if enable:
+        for gpu, peer in ((one, two), (two, one)):
+            result = gpu.enable(peer)
+            if result:
+                raise CudaFailure("cuCtxEnablePeerAccess", result)
+    return one, two
+
+
+def initialise() -> Any:
+    """Return the result of cuInit and the number of devices."""
+    result = CUDA.status("cuInit", c_uint(0))
+    count = c_int(-1)
+    return {"result": result, "count": CUDA.status("cuDeviceGetCount", byref(count)) or count.value}
+
+
+def capability(first: str, second: str) -> Any:
+    """Return what the driver claims and what enabling access answers."""
+    one, two = _pair(first, second, enable=False)
+    can = c_int(-1)
+    CUDA.call("cuDeviceCanAccessPeer", byref(can), c_int(one.ordinal), c_int(two.ordinal))
+    return {"can": can.value, "enable": one.enable(two), "again": one.enable(two)}
+
+
+def _seen(received: bytes, sent: bytes) -> str:
+    if received == sent:
+        return "right"
+    if received == bytes([POISON]) * len(sent):
+        return "unchanged"
+    return "zeros" if received == bytes(len(sent)) else "wrong"
+
+
+def transfer(first: str, second: str, size: str = "65536", enable: str = "1") -> Any:
+    """Move data from the first GPU to the second in four ways; the owner says what arrived."""
+    source, target = _pair(first, second, enable == "1")
+    count = int(size)
+    outgoing, incoming = source.allocate(count), target.allocate(count)
+    ways = {"copy_write": source, "copy_read": target, "sm_write": source, "sm_read": target}
+    seen = {}
+    for number, (way, initiator) in enumerate(ways.items()):
+        sent = random.Random(number).randbytes(count)
+        source.write(outgoing, sent)
+        target.write(incoming, bytes([POISON]) * count)
+        if way.startswith("copy"):
+            result = initiator.copy_peer((target, incoming), (source, outgoing), count)
+        else:
+            result = initiator.launch("copy_words", incoming, outgoing, count // 16)
+        result = result or initiator.finish(1.0)
+        seen[way] = result or _seen(target.read(incoming, count), sent)
+        if result == ILLEGAL_ADDRESS:
+            break  # the context is lost
+    return seen
+
+
+def mirror_readback(first: str, second: str) -> Any:
+    """Write to the peer, read it back through the peer mapping, and let the owner look."""
+    source, target = _pair(first, second)
+    sent = random.Random(1).randbytes(MEGABYTE)
+    outgoing, incoming = source.allocate(MEGABYTE), target.allocate(MEGABYTE)
+    back = source.allocate(MEGABYTE)
+    source.write(outgoing, sent)
+    target.write(incoming, bytes([POISON]) * MEGABYTE)
+    source.copy_peer((target, incoming), (source, outgoing), MEGABYTE)
+    source.copy_peer((source, back), (target, incoming), MEGABYTE)
+    source.finish()
+    return {
+        "initiator": _seen(source.read(back, MEGABYTE), sent),
+        "owner": _seen(target.read(incoming, MEGABYTE), sent),
+    }
+
+
+def stale_write(first: str, second: str) -> Any:
+    """Return what the owner sees after a first and a second peer write."""
+    source, target = _pair(first, second)
+    outgoing, incoming = source.allocate(4096), target.allocate(4096)
+    target.write(incoming, bytes([POISON]) * 4096)
+    seen = []
+    for value in (b"\x01", b"\x02"):
+        source.write(outgoing, value * 4096)
+        source.copy_peer((target, incoming), (source, outgoing), 4096)
+        source.finish()
+        seen.append(target.read(incoming, 1)[0])
+    return seen
+
+
+def wrong_places(first: str, second: str, size: str) -> Any:
+    """Return how a large peer write differs from what was sent: bits, and where words went."""
+    source, target = _pair(first, second)
+    count = int(size)
+    sent = b"".join(struct.pack("<Q", index + 1) for index in range(count // 8))
+    outgoing, incoming = source.allocate(count), target.allocate(count)
+    source.write(outgoing, sent)
+    target.write(incoming, bytes(count))
+    source.copy_peer((target, incoming), (source, outgoing), count)
+    source.finish()
+    received = target.read(incoming, count)
+    difference = int.from_bytes(sent, "little") ^ int.from_bytes(received, "little")
+    first_word, beyond = struct.unpack_from("<Q", received), received[2 * MEGABYTE :]
+    return {
+        "bits": bin(difference).count("1"),
+        "first_word": first_word[0],
+        "beyond_2mib_written": any(beyond),
+    }
+
+
+def rates(first: str, second: str) -> Any:
+    """Return GB/s and microseconds on the virtual clock: direct, both ways, staged, small."""
+    one, two = _pair(first, second, enable=False)
+    size, copies = 16 * MEGABYTE, 4
+    buffers = {gpu: (gpu.allocate(size), gpu.allocate(size)) for gpu in (one, two)}
+
+    def measure(movers: list[tuple[Gpu, Gpu]], count: int, length: int) -> float:
+        start, end = movers[0][0].event(), movers[0][0].event()
+        movers[0][0].record(start)
+        for source, _ in movers[1:]:
+            source.use()
+            CUDA.call("cuStreamWaitEvent", source.stream, start, c_uint(0))
+        for _ in range(count):
+            for source, target in movers:
+                source.copy_peer((target, buffers[target][1]), (source, buffers[source][0]), length)
+        for source, _ in movers[1:]:
+            done = source.event()
+            source.record(done)
+            movers[0][0].use()
+            CUDA.call("cuStreamWaitEvent", movers[0][0].stream, done, c_uint(0))
+        movers[0][0].record(end)
+        movers[0][0].finish()
+        return movers[0][0].seconds_between(start, end)
+
+    result = {
+        "off": size * copies / measure([(one, two)], copies, size) / 1e9,
+        "off_latency": measure([(one, two)], 100, 16) / 100 * 1e6,
+    }
+    for gpu, peer in ((one, two), (two, one)):
+        if gpu.enable(peer):
+            return result
+    both = measure([(one, two), (two, one)], copies, size)
+    result.update(
+        on=size * copies / measure([(one, two)], copies, size) / 1e9,
+        both=2 * size * copies / both / 1e9,
+        on_latency=measure([(one, two)], 100, 16) / 100 * 1e6,
+    )
+    return result
+
+
+def shared_link(first: str, second: str, third: str, fourth: str) -> Any:
+    """Return the sum of GB/s of two copies at once: first to second, third to fourth."""
+    CUDA.call("cuInit", c_uint(0))
+    gpus = [Gpu(int(number)) for number in (first, second, third, fourth)]
+    size = 8 * MEGABYTE
+    memory = {gpu: gpu.allocate(size) for gpu in gpus}
+    gpus[0].enable(gpus[1])
+    gpus[2].enable(gpus[3])
+    start, ends = gpus[0].event(), [gpus[0].event(), gpus[2].event()]
+    gpus[0].record(start)
+    for source, target, end in ((gpus[0], gpus[1], ends[0]), (gpus[2], gpus[3], ends[1])):
+        source.copy_peer((target, memory[target]), (source, memory[source]), size)
+        source.record(end)
+    longest = max(gpus[0].seconds_between(start, end) for end in ends)
+    return 2 * size / longest / 1e9
+
+
+def ping_pong(first: str, second: str, rounds: str = "200") -> Any:
+    """Return both sides' result words: rounds, mismatches, gave up, nanoseconds."""
+    one, two = _pair(first, second)
+    boxes = {gpu: gpu.allocate(4096) for gpu in (one, two)}
+    results = {gpu: gpu.allocate(64) for gpu in (one, two)}
+    for gpu in (one, two):
+        gpu.write(boxes[gpu], bytes(4096))
+        gpu.write(results[gpu], bytes(64))
+    event = one.event()
+    looks = 300_000
+    one.launch("ping_pong", boxes[one], boxes[two], int(rounds), 1, results[one], looks)
+    one.record(event)
+    early = CUDA.status("cuEventQuery", event)
+    two.launch("ping_pong", boxes[two], boxes[one], int(rounds), 0, results[two], looks)
+    ends = [gpu.finish() for gpu in (one, two)]
+    words = [
+        struct.unpack("<4Q", gpu.read(results[gpu], 32)) if not end else None
+        for gpu, end in zip((one, two), ends, strict=True)
+    ]
+    return {"event_before_partner": early, "ends": ends, "results": words}
+
+
+def gate(first: str, second: str) -> Any:
+    """Hold a peer copy behind a gate and let it go; an event carries it to another stream."""
+    one, two = _pair(first, second)
+    size = 4096
+    outgoing, incoming = one.allocate(size), two.allocate(size)
+    flag, other = c_void_p(), c_uint64()
+    CUDA.call("cuMemHostAlloc", byref(flag), c_size_t(64), c_uint(2))
+    CUDA.call("cuMemHostGetDevicePointer_v2", byref(other), flag, c_uint(0))
+    word = ctypes.cast(flag, ctypes.POINTER(c_uint))
+    word[0] = 0
+    one.write(outgoing, b"\x01" * size)
+    two.write(incoming, bytes([POISON]) * size)
+    one.launch("gate", other.value, 5_000_000)
+    one.copy_peer((two, incoming), (one, outgoing), size)
+    event = one.event()
+    one.record(event)
+    two.use()
+    CUDA.call("cuStreamWaitEvent", two.stream, event, c_uint(0))
+    held = {
+        "stream": CUDA.status("cuStreamQuery", one.stream),
+        "waiting": CUDA.status("cuStreamQuery", two.stream),
+        "event": CUDA.status("cuEventQuery", event),
+        "data": two.read(incoming, 1)[0],
+    }
+    word[0] = 1
+    return {"held": held, "ends": [one.finish(), two.finish()], "data": two.read(incoming, 1)[0]}
+
+
+def kernels(ordinal: str) -> Any:
+    """Fill, damage, verify and chase within one GPU."""
+    CUDA.call("cuInit", c_uint(0))
+    gpu = Gpu(int(ordinal))
+    words, seed, first_index = 1024, 7, 100
+    data, result = gpu.allocate(words * 8), gpu.allocate(64)
+    gpu.launch("fill_pattern", data, words, seed, first_index)
+    filled = struct.unpack_from("<Q", gpu.read(data, 8))[0]
+    gpu.write(data + 8 * 5, bytes(8))
+    gpu.write(data + 8 * 9, bytes(8))
+    gpu.write(result, struct.pack("<2Q", 0, 2**64 - 1))
+    gpu.launch("verify_pattern", data, words, seed, first_index, result)
+    verified = struct.unpack("<2Q", gpu.read(result, 16))
+    ring = struct.pack("<2Q", data + 8, data)
+    gpu.write(data, ring)
+    gpu.launch("pointer_chase", data, 1001, result)
+    chased = struct.unpack("<2Q", gpu.read(result, 16))
+    return {
+        "filled": filled,
+        "verified": verified,
+        "arrived": chased[0] - data,
+        "nanoseconds": chased[1],
+    }
+
+
+def errors(first: str, second: str) -> Any:
+    """Return what wrong uses answer."""
+    one, two = _pair(first, second, enable=False)
+    mine, theirs, foreign = one.allocate(4096), two.allocate(4096), c_uint64()
+    answers = {
+        "host_pointer_as_device": CUDA.status("cuMemsetD8_v2", 4096, c_uint(0), c_size_t(16)),
+        "beyond_the_end": CUDA.status("cuMemsetD8_v2", theirs, c_uint(0), c_size_t(4097)),
+        "disable_not_enabled": CUDA.status("cuCtxDisablePeerAccess", one.context),
+        "stream": CUDA.status("cuStreamQuery", 12345),
+        "too_much": CUDA.status("cuMemAlloc_v2", byref(foreign), c_size_t(1 << 40)),
+    }
+    try:
+        one.launch("unheard_of")
+    except CudaFailure as failure:
+        answers["kernel"] = failure.args[1]
+    answers["binary"] = CUDA.status(
+        "cuModuleLoadDataEx", byref(c_void_p()), b"\x7fELF", c_uint(0), None, None
+    )
+    answers["launch"] = one.launch("copy_words", theirs, mine, 16)
+    answers["after_launch"] = one.finish()
+    answers["sticky"] = CUDA.status("cuMemAlloc_v2", byref(foreign), c_size_t(16))
+    CUDA.call("cuDevicePrimaryCtxReset_v2", c_int(one.ordinal))
+    answers["after_reset"] = CUDA.status("cuMemAlloc_v2", byref(foreign), c_size_t(16))
+    return answers
+
+
+def module_load() -> Any:
+    """Return the result of compiling PTX."""
+    CUDA.call("cuInit", c_uint(0))
+    Gpu(0)
+    return CUDA.status("cuModuleLoadDataEx", byref(c_void_p()), PTX, c_uint(0), None, None)
+
+
+def memory() -> Any:
+    """Return free and total before, with, and after an allocation."""
+    CUDA.call("cuInit", c_uint(0))
+    gpu = Gpu(0)
+    free, total = c_size_t(), c_size_t()
+    seen = []
+    address = 0
+    for step in ("before", "with", "after"):
+        if step == "with":
+            address = gpu.allocate(MEGABYTE)
+        elif step == "after":
+            CUDA.call("cuMemFree_v2", address)
+        CUDA.call("cuMemGetInfo_v2", byref(free), byref(total))
+        seen.append((free.value, total.value))
+    return seen
+
+
+def processes() -> Any:
+    """Return the processes that NVML lists while this one has a context, and this one's number."""
+    CUDA.call("cuInit", c_uint(0))
+    Gpu(0)
+    pynvml.nvmlInit()
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in (0, 1)]
+    listed = [
+        [entry.pid for entry in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        for handle in handles
+    ]
+    return {"pid": os.getpid(), "listed": listed}
+
+
+def main() -> None:
+    """Run the named scenario and print its result; a failed call is a result too."""
+    try:
+        answer = globals()[sys.argv[1]](*sys.argv[2:])
+    except CudaFailure as failure:
+        answer = {"call": failure.args[0], "error": failure.args[1]}
+    print(json.dumps(answer))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When do peer transfers arrive: the machine's true state decides, not the driver's claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.host_tree import load_description
+
+ALL_RIGHT = dict.fromkeys(("copy_write", "copy_read", "sm_write", "sm_read"), "right")
+LOST = {
+    "copy_write": "unchanged",
+    "copy_read": "zeros",
+    "sm_write": "unchanged",
+    "sm_read": "zeros",
+}
+VERSION_FILE = "proc/driver/nvidia/version"
+
+
+def test_right_with_patched_module_and_identity_groups(machine: Any) -> None:
+    assert machine.cuda("transfer", 0, 1) == ALL_RIGHT
+    assert machine.cuda("capability", 0, 1) == {"can": 1, "enable": 0, "again": 704}
+
+
+def test_right_without_an_iommu(make_machine: Callable[..., Any]) -> None:
+    assert make_machine(iommu=None).cuda("transfer", 0, 1) == ALL_RIGHT
+
+
+@pytest.mark.parametrize("kind", ["DMA", "DMA-FQ"])
+def test_translating_iommu_loses_data_without_an_error(
+    make_machine: Callable[..., Any], kind: str
+) -> None:
+    machine = make_machine(iommu=kind)
+    assert machine.cuda("capability", 0, 1)["can"] == 1
+    assert machine.cuda("transfer", 0, 1) == LOST
+
+
+def test_stock_module_claims_nothing(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine(patched=False)
+    assert machine.cuda("capability", 0, 1) == {"can": 0, "enable": 217, "again": 217}
+    assert machine.nvml()["p2p_read"] == [[None, 1], [1, None]]
+
+
+def test_without_access_copies_are_staged_and_kernels_fault(machine: Any) -> None:
+    seen = machine.cuda("transfer", 0, 1, 65536, 0)
+    assert seen == {"copy_write": "right", "copy_read": "right", "sm_write": 700}
+
+
+def test_rig_of_mixed_generations_has_exactly_its_groups(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("seven_gpu_rig")
+    right = {
+        (first, second)
+        for first in range(7)
+        for second in range(first + 1, 7)
+        if machine.cuda("transfer", first, second, 4096) == ALL_RIGHT
+    }
+    assert right == {(0, 1), (2, 3), (4, 5), (4, 6), (5, 6)}
+
+
+def test_small_bar1_loses_data(make_machine: Callable[..., Any]) -> None:
+    description = load_description("alpha")
+    description["gpus"][1]["bar1_bytes"] = 256 << 20
+    assert make_machine(description).cuda("transfer", 0, 1) == LOST
+
+
+def test_nvlink_works_with_the_stock_module_behind_a_translating_iommu(
+    make_machine: Callable[..., Any],
+) -> None:
+    description = load_description("alpha")
+    for gpu, peer in ((0, 1), (1, 0)):
+        description["gpus"][gpu]["nvlink"] = [
+            {"peer": peer, "links": 4, "bytes_per_second_per_link": 14062500000}
+        ]
+    machine = make_machine(description, patched=False, iommu="DMA")
+    assert machine.cuda("transfer", 0, 1) == ALL_RIGHT
+    links = machine.nvml()["devices"][0]["nvlinks"]
+    assert links[:4] == [{"remote": "00000000:02:00.0", "megabytes": 14062, "field": 0}] * 4
+    assert links[4] == {"error": 3}
+    assert machine.cuda("rates", 0, 1)["on"] == pytest.approx(4 * 14.0625 * 0.97, rel=0.02)
+
+
+def test_module_not_loaded(machine: Any) -> None:
+    (machine.tree.root / VERSION_FILE).unlink()
+    assert machine.cuda("initialise") == {"result": 100, "count": 3}
+    assert machine.nvml()["error"] == 9
+
+
+def test_libraries_of_another_release_than_the_module(machine: Any) -> None:
+    path: Path = machine.tree.root / VERSION_FILE
+    path.write_text(path.read_text().replace("595.58.03", "595.45.04"))
+    assert machine.cuda("initialise")["result"] == 803
+    assert machine.nvml()["error"] == 18
+
+
+def test_gpus_missing_from_the_bus_are_missing_here(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine()
+    machine.environment["GPUFLEET_LAB_MATCH"] = "10de:2b85"
+    assert machine.cuda("initialise")["result"] == 100
+    assert machine.nvml()["devices"] == []
+
+
+def test_visible_devices(machine: Any) -> None:
+    machine.environment["CUDA_VISIBLE_DEVICES"] = "1"
+    assert machine.cuda("initialise") == {"result": 0, "count": 1}
+    machine.environment["CUDA_VISIBLE_DEVICES"] = "1,7,0"
+    assert machine.cuda("initialise") == {"result": 0, "count": 1}
+
+
+def test_wrong_description_is_refused(machine: Any) -> None:
+    machine.tree.description_path.write_text('{"schema": 1, "gpus": [')
+    assert machine.cuda("initialise")["result"] == 999
+
+
+def test_unknown_fault_is_refused(machine: Any) -> None:
+    assert machine.with_fault("mirorr").cuda("initialise")["result"] == 999
+    assert machine.with_fault("drop:0>0").cuda("initialise")["result"] == 999
