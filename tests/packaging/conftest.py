@@ -73,7 +73,9 @@ def galaxy_install(tmp_path: Path) -> Callable[[str], Installation]:
             Path(sys.executable).parent, elsewhere, collections_path=tmp_path / "collections"
         )
         installation.run(
-            "ansible-galaxy", "collection", "install", source,
+            # An editable install of the checkout counts as an installed collection: without force
+            # there would be "nothing to do".
+            "ansible-galaxy", "collection", "install", source, "--force",
             "--collections-path", str(installation.collections_path),
         )  # fmt: skip
         return installation
