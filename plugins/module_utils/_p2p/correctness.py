@@ -56,16 +56,24 @@ class Judgement:
 class Checker:
     """Runs the checks of ordered pairs on one bench, remembering what was sent before."""
 
-    def __init__(self, bench: Bench, seed: int, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        seed: int,
+        announce: Callable[[str], None],
+        on_state: Callable[[str, str], None],
+    ) -> None:
         """Prepare.
 
         Args:
             seed: of this pair; every transfer derives its own from it.
             announce: told the name of each step before it begins, so that a hang has a name.
+            on_state: told a check and its state, so that a later hang does not take it away.
         """
         self._bench = bench
         self._seed = seed
         self._announce = announce
+        self._on_state = on_state
         self._sent: list[Pattern] = []
         self._stride = ""
         size = bench.payload_bytes
@@ -93,6 +101,7 @@ class Checker:
                     states[check] = FAILED
                 elif states[check] == NOT_RUN:
                     states[check] = PASSED
+                self._on_state(check, states[check])
             if findings:
                 break
         if findings:
@@ -122,8 +131,8 @@ class Checker:
             detail = finding.detail
             if wrong_words is not None:
                 detail = f"{wrong_words} of {self._words} words wrong: {detail}"
-            if finding.code == DATA_ALIASED and not self._stride:
-                self._stride = self._alias_stride(check, source, target, pattern)
+            if finding.code == DATA_ALIASED:
+                self._stride = self._stride or self._alias_stride(check, source, target, pattern)
                 detail += self._stride
             return Finding(finding.code, finding.first_bad_offset, detail)
         if wrong_words:

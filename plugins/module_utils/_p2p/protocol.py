@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .decode import Reader
-from .result import CHECK_STATES, CHECKS, Correctness
+from .result import CHECK_STATES, CHECKS, FAILED, PASSED, Correctness
 
 # Event names.
 STEP = "step"
 CAPABILITY = "capability"
+CHECK = "check"
 JUDGEMENT = "judgement"
 NO_KERNELS = "no_kernels"
 UNDER_LOAD = "under_load"
@@ -86,9 +87,9 @@ class Measurement:
 
     @property
     def is_right(self) -> bool:
-        """Whether checks ran and none found wrong data."""
+        """Whether the checks ran, none found wrong data, and nothing ended them early."""
         states = self.correctness.states().values()
-        return "passed" in states and "failed" not in states
+        return PASSED in states and FAILED not in states and self.trouble is None
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Add what an event of this pair tells.
@@ -105,6 +106,9 @@ class Measurement:
             self.cuda_capability = reader.flag("cuda")
         elif kind == NO_KERNELS:
             self.kernels = False
+        elif kind == CHECK:
+            name, state = reader.choice("name", CHECKS), reader.choice("state", CHECK_STATES)
+            self.correctness = Correctness.of({**self.correctness.states(), name: state})
         elif kind == JUDGEMENT:
             self.correctness = Correctness.of(
                 {name: reader.choice(name, CHECK_STATES) for name in CHECKS},

@@ -54,7 +54,7 @@ class _Child:
         cuda = Cuda()
         cuda.check("init", 0)
         bench = Bench(cuda, self._job.addresses, self._job.payload_bytes, self._job.limit_seconds)
-        checker = Checker(bench, self._job.seed, self._announce)
+        checker = Checker(bench, self._job.seed, self._announce, self._checked)
         right: list[tuple[Side, Side]] = []
         enabled = False
         for direction in self._job.directions:
@@ -126,6 +126,9 @@ class _Child:
 
     def _announce(self, name: str) -> None:
         self._tell(protocol.STEP, name=name)
+
+    def _checked(self, name: str, state: str) -> None:
+        self._tell(protocol.CHECK, name=name, state=state)
 
     def _rate(self, name: str, value: float) -> None:
         self._tell(protocol.RATE, name=name, value=value)

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every fault of the simulated driver is caught and named by its own reason code."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import CHECKS, Result
+
+Verify = Callable[..., Result]
+
+
+def reasons_of(result: Result) -> dict[tuple[int, int], tuple[str, ...]]:
+    return {(pair.source, pair.target): pair.reasons for pair in result.pairs}
+
+
+def children_measuring(environment_value: str) -> list[int]:
+    """Return processes whose environment holds a value, as those of a run do."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if environment_value.encode() in environment:
+                found.append(int(entry.name))
+    return found
+
+
+def test_without_a_fault_everything_passes(verify: Verify) -> None:
+    result = verify()
+    assert (result.verdict, result.groups, result.causes) == ("pass", ((0, 1),), ())
+    assert result.driver.patched is True
+    for pair in result.pairs:
+        assert (pair.verdict, pair.reasons) == ("pass", ())
+        assert set(pair.correctness.states().values()) == {"passed"}
+        assert pair.bandwidth.on.uni is not None and pair.bandwidth.off.uni is not None
+        assert pair.bandwidth.on.uni > pair.bandwidth.off.uni
+        assert pair.bandwidth.fraction == pytest.approx(0.97, abs=0.02)
+        assert pair.bandwidth.on.bidi == pytest.approx(2 * pair.bandwidth.on.uni, rel=0.05)
+        assert pair.latency.on == pytest.approx(0.48, rel=0.1)
+        assert pair.latency.off == pytest.approx(14.0, rel=0.1)
+        assert pair.latency.pointer_chase and pair.latency.ping_pong
+    assert all(gpu.link.under_load for gpu in result.gpus)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("mirror", "data_mirrored"),
+        ("drop", "data_dropped"),
+        ("stale", "data_stale"),
+        ("bit_flip", "data_bit_flip"),
+        ("alias_2mib", "data_aliased"),
+        ("too_fast", "too_fast"),
+        ("slow", "slow"),
+        ("error_46", "cuda_error"),
+        ("error_205", "cuda_error"),
+        ("error_217", "cuda_error"),
+        ("error_700", "cuda_error"),
+        ("error_711", "cuda_error"),
+        ("error_802", "cuda_error"),
+    ],
+)
+def test_a_fault_has_its_code(verify: Verify, fault: str, code: str) -> None:
+    result = verify(fault=fault)
+    assert result.verdict == "fail"
+    assert result.groups == ()
+    assert all(reasons[0] == code for reasons in reasons_of(result).values())
+    assert code in {cause.code for cause in result.causes}
+    assert all(cause.evidence and cause.remedy for cause in result.causes)
+    if fault.startswith("error_"):
+        assert f"returned {fault[6:]} (CUDA_ERROR_" in result.pairs[0].detail
+
+
+def test_an_alias_is_told_with_its_stride(verify: Verify) -> None:
+    for pair in verify(fault="alias_2mib").pairs:
+        assert pair.detail.endswith("addresses repeat every 2097152 bytes")
+
+
+def test_a_mirror_passes_the_writers_own_round_trip_and_fails_here(verify: Verify) -> None:
+    pair = verify(fault="mirror").pairs[0]
+    assert pair.correctness.copy_write == "failed"
+    assert pair.correctness.first_bad_offset == 0
+    assert "reads its own data back right" in pair.detail
+
+
+def test_one_pair_of_a_directed_fault_fails_alone(verify: Verify) -> None:
+    result = verify("alpha", "bit_flip:1>0")
+    reasons = reasons_of(result)
+    assert reasons[(1, 0)] == ("one_way", "data_bit_flip")
+    assert result.groups == ()
+
+
+def test_one_way_is_named_for_both_directions(verify: Verify) -> None:
+    reasons = reasons_of(verify(fault="one_way"))
+    assert reasons[(1, 0)] == ("one_way", "data_dropped")
+    assert reasons[(0, 1)][0] == "one_way"
+
+
+@pytest.mark.parametrize("fault", ["no_jit", "ptx_too_new"])
+def test_without_a_compiler_copy_engines_are_judged_alone(verify: Verify, fault: str) -> None:
+    result = verify(fault=fault)
+    assert result.verdict == "warn"
+    assert result.groups == ((0, 1),)
+    for pair in result.pairs:
+        assert (pair.verdict, pair.reasons) == ("warn", ("no_jit",))
+        states = pair.correctness.states()
+        assert {name for name in CHECKS if states[name] == "passed"} == {"copy_write", "copy_read"}
+        assert {states[name] for name in ("sm_write", "sm_read", "ping_pong")} == {"not_run"}
+
+
+def test_a_hang_costs_its_limit_and_leaves_no_process(verify: Verify, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    result = verify(fault="hang", child_timeout=4)
+    assert time.monotonic() - begin < 15
+    assert result.verdict == "fail"
+    assert all(pair.reasons == ("measurement_hung",) for pair in result.pairs)
+    assert "copy_write" in result.pairs[0].detail
+    assert children_measuring(str(tmp_path)) == []
+
+
+def test_a_hang_takes_nothing_away_that_was_measured(verify: Verify) -> None:
+    # What GPU 0 writes to GPU 1 hangs: the way back is right until the ping-pong needs both.
+    first, second = verify(fault="hang:0>1", child_timeout=4).pairs
+    assert first.detail.startswith("copy_write on 0000:01:00.0 not finished")
+    assert second.detail.startswith("ping_pong on 0000:01:00.0 not finished")
+    states = second.correctness.states()
+    assert {name for name in CHECKS if states[name] == "passed"} == set(CHECKS) - {"ping_pong"}
