@@ -261,7 +261,8 @@ def _completed(
             remedy="check power, network, ansible_host and the key, then run again",
         )
         return HostRecord(host, UNREACHABLE, failure=failure)
-    if record is not None:
+    # The role that leaves a record for a host out of the play cannot tell a failed from a lost one.
+    if record is not None and not tasks.failed:
         return record
     if tasks.failed:
         failure = Failure(

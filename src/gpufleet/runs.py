@@ -10,6 +10,7 @@ this interpreter is the one that runs, and an interrupt lets Ansible end its wor
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -31,6 +32,9 @@ Observer = Callable[[Event], None]
 
 GRACE_SECONDS = 20.0
 """How long an interrupted run may take to end its workers before it is killed."""
+
+LEFTOVER_SECONDS = 5.0
+"""How long processes of an interrupted run are looked for and told to end."""
 
 OUTPUT_LINES_KEPT = 40
 
@@ -143,6 +147,11 @@ class _Cancellation:
             except ProcessLookupError:
                 self._pid = None  # it had just ended by itself
 
+    @property
+    def asked(self) -> bool:
+        """Whether the run was to end early."""
+        return self._deadline is not None
+
     def force(self) -> None:
         """Have ansible-runner kill the process group at its next look."""
         self._deadline = time.monotonic()
@@ -247,19 +256,58 @@ def execute(
         cancel_callback=cancellation.due,
     )
     collector = _Collector(observer)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ansible-runner") as pool:
-        ended = pool.submit(runner.run)
-        ended.add_done_callback(lambda _future: events.put(None))
-        try:
-            _drain(events, collector)
-        except KeyboardInterrupt:
-            _end(cancellation, events, ended)
-            raise Interrupted from None
-        finally:
-            if not ended.done():
-                cancellation.ask()
+    try:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ansible-runner") as pool:
+            ended = pool.submit(runner.run)
+            ended.add_done_callback(lambda _future: events.put(None))
+            try:
+                _drain(events, collector)
+            except KeyboardInterrupt:
+                _end(cancellation, events, ended)
+                raise Interrupted from None
+            finally:
+                if not ended.done():
+                    cancellation.ask()
+    finally:
+        if cancellation.asked:
+            end_leftovers(private)
     ended.result()
     return collector.outcome(int(runner.rc))
+
+
+def end_leftovers(private: Path) -> None:
+    """End what an interrupted Ansible left on this machine.
+
+    Its workers run in sessions of their own, so that one forked in the moment of the interrupt
+    outlives it. All that belongs to the run carries the run's directory in its environment
+    (AWX_ISOLATED_DATA_DIR). Shared SSH connections are spared: other runs may use them, and they
+    end by themselves.
+    """
+    mark = f"AWX_ISOLATED_DATA_DIR={private}/".encode()
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while time.monotonic() < deadline:
+        found = [pid for pid in _processes_with(mark) if pid != os.getpid()]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
+
+
+def _processes_with(mark: bytes) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(
+                word.startswith(mark) for word in (folder / "environ").read_bytes().split(b"\0")
+            ):
+                command = (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                if command != "ssh":
+                    found.append(int(folder.name))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
 
 
 def _drain(events: queue.SimpleQueue[Event | None], collector: _Collector) -> None:

@@ -13,5 +13,7 @@ chroot "$1" systemctl --quiet enable systemd-networkd.service gpufleet-lab-ident
 # Nothing may start on its own while a test measures or counts what changed.
 chroot "$1" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer \
     dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-    systemd-networkd-wait-online.service getty@tty1.service
+    systemd-networkd-wait-online.service getty@tty1.service \
+    modprobe@drm.service modprobe@fuse.service modprobe@efi_pstore.service \
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin
