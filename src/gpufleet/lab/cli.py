@@ -188,13 +188,15 @@ def _show(status: LabStatus) -> None:
         console.print("No lab here yet: gpufleet lab up")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "kind", "state", "ssh port", "log"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("name", "kind", "state", "ssh port"):
+        table.add_column(heading)
     for member in status.members:
         state = "running" if member.running else "off"
-        table.add_row(member.name, member.kind, state, str(member.ssh_port), str(member.console))
+        table.add_row(member.name, member.kind, state, str(member.ssh_port))
     console.print(table)
+    logs = status.directory / "hosts"
+    console.print(f"consoles:  {logs}/*/serial.log", soft_wrap=True, highlight=False)
     if status.inventory:
-        console.print(f"inventory: {status.inventory}", soft_wrap=True)
+        console.print(f"inventory: {status.inventory}", soft_wrap=True, highlight=False)
     if status.outdated:
         console.print("The disks stand on an older image; gpufleet lab reset takes the newest.")
