@@ -64,8 +64,8 @@ options:
     type: str
   thresholds:
     description:
-      - Fractions of the link's ceiling at which verdicts change. For paths between host bridges
-        and NUMA nodes V(pass) and V(warn) are multiplied by 0.7.
+      - Fractions of the link's ceiling at which verdicts change. V(pass) and V(warn) are
+        multiplied by 0.7 for paths between host bridges and NUMA nodes, and by 0.9 for NVLink.
     type: dict
     default: {}
     suboptions:

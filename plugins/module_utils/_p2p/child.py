@@ -22,6 +22,9 @@ from typing import IO, Any, Callable
 from . import worker
 from .protocol import FINISHED, Job
 
+# Hiding GPUs; making launches wait for their end, which two kernels that wait for each other
+# never reach; forbidding the driver to compile.
+_UNFIT = ("CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUDA_DISABLE_PTX_JIT")
 _LEAVE_SECONDS = 10.0
 _KILL_WAIT_SECONDS = 5.0
 _LAST_WORDS_BYTES = 2000
@@ -54,9 +57,7 @@ def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     Device numbers follow PCI addresses and all GPUs are visible; kernels are compiled from the
     text at hand and before anything runs; modules are found where this process finds them.
     """
-    environment = {
-        name: value for name, value in inherited.items() if name != "CUDA_VISIBLE_DEVICES"
-    }
+    environment = {name: value for name, value in inherited.items() if name not in _UNFIT}
     environment.update(
         CUDA_DEVICE_ORDER="PCI_BUS_ID",
         CUDA_CACHE_DISABLE="1",

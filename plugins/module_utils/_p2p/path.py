@@ -19,6 +19,7 @@ PHB = "PHB"  # through a host bridge (usually the CPU)
 NODE = "NODE"  # between host bridges of one NUMA node
 SYS = "SYS"  # between NUMA nodes
 FAR = (NODE, SYS)
+_NVLINK = "NV"  # and the number of links
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Path:
     shared_bridge: str | None
     payload_bytes: int | None
     payload_known: bool
+
+
+def nvlink_level(links: int) -> str:
+    """Return the level of a pair joined by this number of NVLinks."""
+    return f"{_NVLINK}{links}"
+
+
+def is_nvlink(level: str) -> bool:
+    """Return whether a level stands for NVLink."""
+    return level.startswith(_NVLINK)
 
 
 def path_between(

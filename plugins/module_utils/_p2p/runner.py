@@ -26,7 +26,7 @@ from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import ChildEnd, child_environment, run_child
 from .groups import groups_of
 from .path import Path as PciePath
-from .path import nvlinks_between, path_between
+from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
 from .protocol import Job, Measurement
 from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
@@ -274,7 +274,7 @@ class _Run:
         status = self._nvml.p2p_status(source.index, target.index)
         bandwidth = bandwidth_of(measurement, _ceiling(pcie, links, speed))
         latency = latency_of(measurement)
-        level = f"NV{links}" if links else pcie.level
+        level = nvlink_level(links) if links else pcie.level
         judged = (
             Judged(NOT_APPLICABLE, excluded, "")
             if excluded

@@ -89,6 +89,11 @@ def test_far_paths_are_judged_by_less() -> None:
     assert judged(measurement, level="PHB").verdict == "warn"
 
 
+def test_nvlink_is_judged_by_what_its_packets_leave() -> None:
+    two_h200 = Ceiling(18 * 26.562, None, payload_assumed=False)
+    assert judged(measured(396.5), level="NV18", ceiling=two_h200).verdict == "pass"
+
+
 def test_wrong_data_fails_whatever_its_speed() -> None:
     result = judged(measured(correctness=WRONG, data_code="data_mirrored"))
     assert (result.verdict, result.reasons) == ("fail", ("data_mirrored",))
