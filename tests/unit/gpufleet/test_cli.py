@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command: what it takes, what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gpufleet import cli
+from gpufleet.errors import FleetError
+from gpufleet.events import Event, event_from_runner
+from gpufleet.progress import Progress
+from gpufleet.results import FleetResult, HostRecord, HostResult
+from gpufleet.view import LineView, clock, printable, view_for
+
+
+def result(*outcomes: str) -> FleetResult:
+    hosts = tuple(
+        HostResult(HostRecord(f"host{number}", outcome)) for number, outcome in enumerate(outcomes)
+    )
+    return FleetResult("verify", False, hosts, None, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (("verified", "ready", "done"), 0),
+        (("verified", "failed", "unreachable", "refused"), 1),
+        (("verified", "unreachable", "refused"), 4),
+        (("verified", "not_reached"), 4),
+        (("verified", "refused"), 3),
+    ],
+)
+def test_exit_codes(outcomes: tuple[str, ...], code: int) -> None:
+    assert cli.exit_code(result(*outcomes)) == code
+
+
+def test_extra_vars_follow_ansibles_rules() -> None:
+    options = ["version=595.10", "path=a=b", '{"p2p_allow_busy": true}', "@vars.yml"]
+    variables, files = cli.parse_extra_vars(options)
+    assert variables == {"version": "595.10", "path": "a=b", "p2p_allow_busy": True}
+    assert files == [Path("vars.yml")]
+
+
+@pytest.mark.parametrize("option", ["novalue", "{", "{1: 2}", "bad name=1", "[1]"])
+def test_malformed_extra_vars_are_refused(option: str) -> None:
+    with pytest.raises(FleetError, match="variables_malformed"):
+        cli.parse_extra_vars([option])
+
+
+def test_missing_inventory_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("INVENTORY", raising=False)
+    assert cli.main(["verify"]) == 2
+    assert "inventory_missing" in capsys.readouterr().err
+    assert cli.main(["verify", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "inventory_missing"
+
+
+def test_inventory_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INVENTORY", "/nowhere/hosts.yml")
+    assert cli.main(["verify"]) == 2
+    assert "/nowhere/hosts.yml" in capsys.readouterr().err
+
+
+def test_json_mode_prints_one_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way: command, ansible-runner, a host that fails before it has a record."""
+    playbook = tmp_path / "verify.yml"
+    playbook.write_text(
+        "- name: Tiny\n  hosts: p2p_hosts\n  gather_facts: false\n  tasks:\n"
+        "    - name: Fail\n      ansible.builtin.fail:\n        msg: on purpose\n",
+        encoding="utf-8",
+    )
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(
+        f"p2p_hosts: {{hosts: {{alpha: {{ansible_python_interpreter: '{sys.executable}'}}}}}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setitem(__import__("gpufleet.fleet").fleet.PLAYBOOKS, "verify", str(playbook))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["verify", "-i", str(inventory), "--json"]) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document["schema"] == 1
+    assert document["hosts"][0]["record"]["outcome"] == "failed"
+    assert "on purpose" in document["hosts"][0]["record"]["failure"]["read"]
+    assert "alpha" in printed.err
+
+
+RUN = [
+    Event("play", play="Gate"),
+    Event("started", "alpha", "Read", "preflight"),
+    Event("ok", "alpha", "Read", "preflight"),
+    Event("started", "alpha", "Install", "p2p_driver"),
+    Event("ok", "alpha", "Install", "p2p_driver", changed=True),
+    Event("started", "alpha", "Skip", "iommu_passthrough"),
+    Event("skipped", "alpha", "Skip", "iommu_passthrough"),
+    Event("started", "alpha", "Prove", "p2p_verify"),
+    Event("failed", "alpha", "Prove", "p2p_verify", message="data_dropped"),
+    Event("failed", "alpha", "Fail the host", message="data_dropped"),
+    Event("stats"),
+]
+
+
+def test_progress_follows_the_stages() -> None:
+    progress = Progress("apply", clock=lambda: 0.0)
+    steps = [step for event in RUN for step in progress.take(event)]
+    assert [(step.stage, step.state) for step in steps] == [
+        ("gates", "ok"),
+        ("driver", "changed"),
+        ("IOMMU", "skipped"),
+        ("verify", "failed"),
+    ]
+    assert progress.hosts["alpha"].lost
+
+
+def test_lines_where_there_is_no_terminal() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=80)
+    with view_for(console, "apply") as view:
+        assert isinstance(view, LineView)
+        for event in RUN:
+            view.show(event)
+    lines = written.getvalue()
+    assert "alpha driver: changed" in lines
+    assert lines.count("data_dropped") == 1
+
+
+def test_live_table_shows_hosts_and_marks() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=100, force_terminal=True, color_system=None)
+    with view_for(console, "apply") as view:
+        for event in RUN[:-1]:
+            view.show(event)
+    shown = written.getvalue()
+    for words in ("alpha", "IOMMU", "changed", "data_dropped"):
+        assert words in shown
+
+
+def test_hosts_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\r\n") == "a?[2Jb?\n"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(5, "0:05"), (65, "1:05"), (3661, "1:01:01")])
+def test_durations(seconds: int, told: str) -> None:
+    assert clock(seconds) == told
+
+
+def test_ignored_errors_are_no_failure() -> None:
+    data = {
+        "event": "runner_on_failed",
+        "event_data": {"host": "a", "ignore_errors": True, "res": {"msg": "x"}},
+    }
+    event = event_from_runner(data)
+    assert event is not None
+    assert event.kind == "ok"
+    assert event_from_runner({"event": "playbook_on_notify"}) is None
