@@ -15,6 +15,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from .decode import Reader, malformed
+from .gpu_record import Driver, Gpu, GpuLink, GpuProcess
+
+# One import for all users of the result, wherever its parts are kept.
+__all__ = [
+    "CHECKS",
+    "CHECK_STATES",
+    "COPIES",
+    "FAIL",
+    "FAILED",
+    "HOST_VERDICTS",
+    "NOT_APPLICABLE",
+    "NOT_RUN",
+    "NO_IOMMU",
+    "PAIR_VERDICTS",
+    "PASS",
+    "PASSED",
+    "SCHEMA_VERSION",
+    "WARN",
+    "Bandwidth",
+    "Capability",
+    "Cause",
+    "Correctness",
+    "Driver",
+    "Gpu",
+    "GpuLink",
+    "GpuProcess",
+    "Hop",
+    "Latency",
+    "Pair",
+    "Rates",
+    "Result",
+]
 
 SCHEMA_VERSION = 1
 
@@ -33,161 +65,6 @@ COPIES = ("copy_write", "copy_read", "sm_write", "sm_read")
 CHECKS = (*COPIES, "ping_pong")
 
 NO_IOMMU = "none"
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The loaded NVIDIA module.
-
-    Attributes:
-        version: userspace-visible version, e.g. ``595.58.03``; None where NVML does not tell.
-        build_id: GNU build-id of the running nvidia.ko, lower-case hex; None when not loaded.
-        patched: True if build_id is the expected one, False if another, None if nothing was
-            expected (a module cannot be told from its name or version).
-    """
-
-    version: str | None
-    build_id: str | None
-    patched: bool | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"version": self.version, "build_id": self.build_id, "patched": self.patched}
-
-    @classmethod
-    def from_dict(cls, data: object) -> Driver:
-        """Return the Driver in ``data``; raises MalformedResult."""
-        return cls._read(Reader(data, "driver"))
-
-    @classmethod
-    def _read(cls, reader: Reader) -> Driver:
-        return cls(
-            reader.optional("version", reader.text),
-            reader.optional("build_id", reader.text),
-            reader.optional("patched", reader.flag),
-        )
-
-
-@dataclass(frozen=True)
-class GpuLink:
-    """A GPU's own PCIe link as trained: generation 1-6 and lanes; None where unreadable.
-
-    ``under_load`` tells whether it was read while copying: an idle link may sit at generation 1.
-    """
-
-    gen: int | None
-    width: int | None
-    under_load: bool
-    max_gen: int | None
-    max_width: int | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "gen": self.gen,
-            "width": self.width,
-            "under_load": self.under_load,
-            "max_gen": self.max_gen,
-            "max_width": self.max_width,
-        }
-
-    @classmethod
-    def _read(cls, reader: Reader) -> GpuLink:
-        return cls(
-            reader.optional("gen", reader.integer),
-            reader.optional("width", reader.integer),
-            reader.flag("under_load"),
-            reader.optional("max_gen", reader.integer),
-            reader.optional("max_width", reader.integer),
-        )
-
-
-@dataclass(frozen=True)
-class GpuProcess:
-    """A process that held a context on the GPU when the run began."""
-
-    pid: int
-    name: str
-    memory_bytes: int | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"pid": self.pid, "name": self.name, "memory_bytes": self.memory_bytes}
-
-    @classmethod
-    def _read(cls, reader: Reader) -> GpuProcess:
-        return cls(
-            reader.integer("pid"),
-            reader.text("name"),
-            reader.optional("memory_bytes", reader.integer),
-        )
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU of the host.
-
-    Attributes:
-        index: position by PCI address, the same as CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID.
-        bdf: PCI address with a four-digit domain, lower case: ``0000:01:00.0``.
-        compute_capability: ``"12.0"``.
-        generation: turing, ampere, ada, hopper, blackwell …
-        memory_bytes, bar1_bytes: sizes; None where not told.
-        numa_node: None on a host without NUMA information.
-        display: whether a display or console is attached.
-    """
-
-    index: int
-    uuid: str
-    bdf: str
-    name: str
-    compute_capability: str | None
-    generation: str | None
-    memory_bytes: int | None
-    bar1_bytes: int | None
-    link: GpuLink
-    numa_node: int | None
-    display: bool
-    processes: tuple[GpuProcess, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "index": self.index,
-            "uuid": self.uuid,
-            "bdf": self.bdf,
-            "name": self.name,
-            "compute_capability": self.compute_capability,
-            "generation": self.generation,
-            "memory_bytes": self.memory_bytes,
-            "bar1_bytes": self.bar1_bytes,
-            "link": self.link.to_dict(),
-            "numa_node": self.numa_node,
-            "display": self.display,
-            "processes": [process.to_dict() for process in self.processes],
-        }
-
-    @classmethod
-    def from_dict(cls, data: object) -> Gpu:
-        """Return the Gpu in ``data``; raises MalformedResult."""
-        return cls._read(Reader(data, "gpu"))
-
-    @classmethod
-    def _read(cls, reader: Reader) -> Gpu:
-        return cls(
-            index=reader.integer("index"),
-            uuid=reader.text("uuid"),
-            bdf=reader.text("bdf"),
-            name=reader.text("name"),
-            compute_capability=reader.optional("compute_capability", reader.text),
-            generation=reader.optional("generation", reader.text),
-            memory_bytes=reader.optional("memory_bytes", reader.integer),
-            bar1_bytes=reader.optional("bar1_bytes", reader.integer),
-            link=GpuLink._read(reader.child("link")),
-            numa_node=reader.optional("numa_node", reader.integer),
-            display=reader.flag("display"),
-            processes=tuple(GpuProcess._read(item) for item in reader.children("processes")),
-        )
 
 
 @dataclass(frozen=True)
@@ -217,7 +94,7 @@ class Hop:
         }
 
     @classmethod
-    def _read(cls, reader: Reader) -> Hop:
+    def read(cls, reader: Reader) -> Hop:
         return cls(
             reader.text("bdf"),
             reader.optional("gen", reader.integer),
@@ -244,7 +121,7 @@ class Capability:
         return {"cuda": self.cuda, "nvml_read": self.nvml_read, "nvml_write": self.nvml_write}
 
     @classmethod
-    def _read(cls, reader: Reader) -> Capability:
+    def read(cls, reader: Reader) -> Capability:
         return cls(
             reader.optional("cuda", reader.flag),
             reader.optional("nvml_read", reader.text),
@@ -295,7 +172,7 @@ class Correctness:
         return {**self.states(), "first_bad_offset": self.first_bad_offset}
 
     @classmethod
-    def _read(cls, reader: Reader) -> Correctness:
+    def read(cls, reader: Reader) -> Correctness:
         return cls.of(
             {name: reader.choice(name, CHECK_STATES) for name in CHECKS},
             reader.optional("first_bad_offset", reader.integer),
@@ -314,7 +191,7 @@ class Rates:
         return {"uni": self.uni, "bidi": self.bidi}
 
     @classmethod
-    def _read(cls, reader: Reader) -> Rates:
+    def read(cls, reader: Reader) -> Rates:
         return cls(reader.optional("uni", reader.number), reader.optional("bidi", reader.number))
 
 
@@ -351,11 +228,11 @@ class Bandwidth:
         }
 
     @classmethod
-    def _read(cls, reader: Reader) -> Bandwidth:
+    def read(cls, reader: Reader) -> Bandwidth:
         reader.choice("unit", ("GB/s",))
         return cls(
-            Rates._read(reader.child("off")),
-            Rates._read(reader.child("on")),
+            Rates.read(reader.child("off")),
+            Rates.read(reader.child("on")),
             reader.optional("ceiling", reader.number),
             reader.optional("fraction", reader.number),
             reader.optional("payload_bytes", reader.integer),
@@ -388,7 +265,7 @@ class Latency:
         }
 
     @classmethod
-    def _read(cls, reader: Reader) -> Latency:
+    def read(cls, reader: Reader) -> Latency:
         reader.choice("unit", ("us",))
         return cls(
             reader.optional("off", reader.number),
@@ -438,19 +315,19 @@ class Pair:
     @classmethod
     def from_dict(cls, data: object) -> Pair:
         """Return the Pair in ``data``; raises MalformedResult."""
-        return cls._read(Reader(data, "pair"))
+        return cls.read(Reader(data, "pair"))
 
     @classmethod
-    def _read(cls, reader: Reader) -> Pair:
+    def read(cls, reader: Reader) -> Pair:
         return cls(
             source=reader.integer("from"),
             target=reader.integer("to"),
             path=reader.text("path"),
-            hops=tuple(Hop._read(item) for item in reader.children("hops")),
-            capability=Capability._read(reader.child("capability")),
-            correctness=Correctness._read(reader.child("correctness")),
-            bandwidth=Bandwidth._read(reader.child("bandwidth")),
-            latency=Latency._read(reader.child("latency")),
+            hops=tuple(Hop.read(item) for item in reader.children("hops")),
+            capability=Capability.read(reader.child("capability")),
+            correctness=Correctness.read(reader.child("correctness")),
+            bandwidth=Bandwidth.read(reader.child("bandwidth")),
+            latency=Latency.read(reader.child("latency")),
             verdict=reader.choice("verdict", PAIR_VERDICTS),
             reasons=reader.texts("reasons"),
             detail=reader.text("detail"),
@@ -470,7 +347,7 @@ class Cause:
         return {"code": self.code, "evidence": self.evidence, "remedy": self.remedy}
 
     @classmethod
-    def _read(cls, reader: Reader) -> Cause:
+    def read(cls, reader: Reader) -> Cause:
         return cls(reader.text("code"), reader.text("evidence"), reader.text("remedy"))
 
 
@@ -542,14 +419,14 @@ class Result:
             raise malformed("schema", reader.value("schema"), f"schema version {SCHEMA_VERSION}")
         result = cls(
             host=reader.text("host"),
-            driver=Driver._read(reader.child("driver")),
+            driver=Driver.read(reader.child("driver")),
             kernel=reader.text("kernel"),
             cmdline=reader.text("cmdline"),
             iommu_groups=reader.child("iommu").text_map("gpu_groups"),
-            gpus=tuple(Gpu._read(item) for item in reader.children("gpus")),
-            pairs=tuple(Pair._read(item) for item in reader.children("pairs")),
+            gpus=tuple(Gpu.read(item) for item in reader.children("gpus")),
+            pairs=tuple(Pair.read(item) for item in reader.children("pairs")),
             groups=_groups(reader),
-            causes=tuple(Cause._read(item) for item in reader.children("causes")),
+            causes=tuple(Cause.read(item) for item in reader.children("causes")),
             verdict=reader.choice("verdict", HOST_VERDICTS),
             buffer_bytes=reader.integer("buffer_bytes"),
             wall_seconds=reader.number("wall_seconds"),
