@@ -255,7 +255,8 @@ _ARGUMENTS: dict[str, Any] = {
         "type": "dict",
         "default": {},
         "options": {
-            "pass": {"type": "float", "default": 0.85},
+            # Not a secret, whatever its name suggests.
+            "pass": {"type": "float", "default": 0.85, "no_log": False},
             "warn": {"type": "float", "default": 0.60},
             "too_fast": {"type": "float", "default": 1.03},
         },
