@@ -33,6 +33,9 @@ Observer = Callable[[Event], None]
 GRACE_SECONDS = 20.0
 """How long an interrupted run may take to end its workers before it is killed."""
 
+REPEAT_SECONDS = 3.0
+"""How long after an interrupt a run that goes on is interrupted again."""
+
 LEFTOVER_SECONDS = 5.0
 """How long processes of an interrupted run are looked for and told to end."""
 
@@ -129,6 +132,7 @@ class _Cancellation:
     def __init__(self) -> None:
         self._pid: int | None = None
         self._deadline: float | None = None
+        self._interrupted = 0.0
 
     def learn(self, data: Mapping[str, Any]) -> None:
         """Remember ansible-playbook's process id, which every event carries."""
@@ -138,14 +142,15 @@ class _Cancellation:
 
     def ask(self) -> None:
         """Interrupt ansible-playbook, so that it ends its workers and prints its recap."""
-        if self._deadline is not None:
-            return
-        self._deadline = time.monotonic() + (GRACE_SECONDS if self._pid else 0.0)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + (GRACE_SECONDS if self._pid else 0.0)
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._interrupted = time.monotonic()
         if self._pid:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(self._pid, signal.SIGINT)
-            except ProcessLookupError:
-                self._pid = None  # it had just ended by itself
 
     @property
     def asked(self) -> bool:
@@ -158,7 +163,12 @@ class _Cancellation:
 
     def due(self) -> bool:
         """Return whether ansible-runner is to kill the run; it asks about once a second."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        if self._deadline is None:
+            return False
+        # Ansible loses an interrupt that comes while it forks a worker.
+        if time.monotonic() - self._interrupted >= REPEAT_SECONDS:
+            self._interrupt()
+        return time.monotonic() >= self._deadline
 
 
 class _Collector:
@@ -285,10 +295,11 @@ def end_leftovers(private: Path) -> None:
     """
     mark = f"AWX_ISOLATED_DATA_DIR={private}/".encode()
     deadline = time.monotonic() + LEFTOVER_SECONDS
-    while time.monotonic() < deadline:
+    unseen = 0
+    # Twice none: a process that is just being replaced by exec shows no environment.
+    while unseen < 2 and time.monotonic() < deadline:
         found = [pid for pid in _processes_with(mark) if pid != os.getpid()]
-        if not found:
-            return
+        unseen = 0 if found else unseen + 1
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
