@@ -81,7 +81,7 @@ struct stream {
 	bool destroyed;
 	enum stream_state state;
 	struct operation *head, **tail;
-	const struct operation *waiting;	/* what STREAM_WAITING waits for */
+	struct operation *waiting;	/* what STREAM_WAITING waits for */
 	double time;			/* virtual end of what was executed, seconds */
 };
 

@@ -130,7 +130,7 @@ void stream_drain(struct stream *stream)
 void streams_wake(void)
 {
 	for (struct stream *stream = streams; stream; stream = stream->next) {
-		struct operation *operation = (struct operation *)stream->waiting;
+		struct operation *operation = stream->waiting;
 
 		if (stream->state != STREAM_WAITING || !event_has_come(operation))
 			continue;
@@ -197,7 +197,7 @@ void streams_reset(struct context *context)
 		}
 		stream->tail = &stream->head;
 		if (stream->waiting)
-			operation_free((struct operation *)stream->waiting);
+			operation_free(stream->waiting);
 		stream->waiting = NULL;
 		stream->state = STREAM_READY;
 		stream->destroyed = stream != context->default_stream;
