@@ -234,7 +234,7 @@ def _bandwidth_group(known: _Pairs, kind: str, title: str, explanation: str) -> 
     notes = {}
     if kind == "uni":
         notes = {key: percent(part) for key, part in known.figures("bandwidth", "fraction").items()}
-    caption = "and share of the path's ceiling" if notes else ""
+    caption = "of ceiling" if notes else ""
     return MatrixGroup(
         title,
         explanation,

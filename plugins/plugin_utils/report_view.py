@@ -392,55 +392,7 @@ def _tiles(records: Sequence[dict[str, Any]]) -> tuple[Tile, ...]:
     outcomes = [outcome_of(record) for record in records]
     # A preflight or a rollback verifies nothing; its headline counts what it was run for.
     best = next((name for name in ("verified", "ready", "done") if name in outcomes), "verified")
-    good = outcomes.count(best)
-    label = f"hosts {best}"
-    reached = counts["pass"] + counts["warn"]
-    told = VERDICT_SENTENCES.get(verdict, "")
-    return f"{reached} of {total} ordered pairs verified{'; ' if told else ''}{told}."
-
-
-def host_view(record: dict[str, Any], position: int) -> HostView:
-    """Return one host's section; ``position`` makes its anchor unique."""
-    outcome = outcome_of(record)
-    words, tone = OUTCOMES[outcome]
-    verify = branch(record, "verify")
-    if outcome == "verified" and verify.get("verdict") == "warn":
-        words, tone = "verified, with warnings", "warn"
-    gates = _gates(record)
-    return HostView(
-        anchor=f"host-{position}",
-        name=text(record.get("host")),
-        outcome=words,
-        tone=tone,
-        sentence=_host_sentence(record),
-        period=_period(record.get("started"), record.get("finished")),
-        troubles=_troubles(record),
-        groups=_groups(record),
-        picture=picture(verify),
-        matrices=matrix_groups(verify),
-        pairs=_pair_rows(record),
-        gpus=_gpu_rows(record),
-        gates=gates,
-        gates_failed=sum(not gate.passed for gate in gates),
-        identity=_identity(record),
-        overview=_overview(record),
-    )
-
-
-def _tiles(records: Sequence[dict[str, Any]]) -> tuple[Tile, ...]:
-    counts = dict.fromkeys(VERDICT_TONES, 0)
-    rates: list[float] = []
-    latencies: list[float] = []
-    gpus = 0
-    for record in records:
-        gpus += len(_gpus_of(record))
-        rates += pair_figures(record, "bandwidth", "on", "uni")
-        latencies += pair_figures(record, "latency", "on")
-        for verdict, count in pair_counts(record).items():
-            counts[verdict] += count
-    verified = sum(outcome_of(record) == "verified" for record in records)
-    ready = sum(outcome_of(record) == "ready" for record in records)
-    good, label = (ready, "hosts ready") if ready and not verified else (verified, "hosts verified")
+    good, label = outcomes.count(best), f"hosts {best}"
     reached = counts["pass"] + counts["warn"]
     total = sum(counts.values())
     return (

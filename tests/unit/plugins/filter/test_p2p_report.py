@@ -259,3 +259,10 @@ def test_no_damaged_record_hides_the_others(data: st.DataObject) -> None:
     html = page([damaged, records[1]])
     assert ">beta</h2>" in html
     p2p_report_summary([damaged, records[1]])
+
+
+@pytest.mark.parametrize("outcome", ["verified", "ready", "done"])
+def test_the_headline_counts_what_the_run_was_for(outcome: str) -> None:
+    records = [{"host": name, "outcome": outcome} for name in ("alpha", "beta")]
+    tile = page_view(records).tiles[0]
+    assert (tile.figure, tile.label, tile.tone) == ("2/2", f"hosts {outcome}", "good")
