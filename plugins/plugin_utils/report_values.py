@@ -162,7 +162,8 @@ def groups_of(record: dict[str, Any]) -> list[list[int]]:
     found = branch(record, "verify").get("groups")
     groups = []
     for group in found if isinstance(found, list) else []:
-        members = [member for member in group if whole(member) is not None]
+        listed = group if isinstance(group, list) else []
+        members = [member for member in listed if whole(member) is not None]
         if len(members) > 1:
             groups.append(members)
     return groups

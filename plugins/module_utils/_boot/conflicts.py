@@ -81,7 +81,7 @@ def settings_of(parameter: Parameter) -> tuple[Setting, ...]:
         words = [word for word in value.split(",") if word]
         if key in {"pci", "efi"}:
             pairs = [word.partition("=") for word in words]
-            return tuple(Setting(f"{key}:{name}", rest) for name, _, rest in pairs)
+            return tuple(Setting(f"{key}:{name}", rest) for name, _equals, rest in pairs)
         return tuple(_iommu_word(key, word) for word in words)
     return (Setting(key, "\0flag" if value is None else value),)
 

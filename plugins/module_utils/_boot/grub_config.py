@@ -13,7 +13,7 @@ from pathlib import Path
 from .._host.files import atomic_write, read_bytes
 from . import conflicts, grub_environment, grub_script
 from .cmdline import Parameter, from_arguments
-from .grub_script import Entry, Script, Word
+from .grub_script import Command, Entry, Script, Word
 from .grub_tools import GrubTools
 from .interface import BootConfigurationRefused
 
@@ -34,6 +34,22 @@ def own_span(words: Sequence[Word], own: Sequence[str]) -> tuple[int, int] | Non
     return None
 
 
+def linux_command(entry: Entry) -> Command:
+    """Return the one command that boots Linux in an entry.
+
+    Raises:
+        BootConfigurationRefused: there is none, or more than one, or it names no kernel.
+    """
+    if entry.linux is None or len(entry.linux.words) < 2:
+        raise BootConfigurationRefused(
+            "default_entry_not_linux",
+            read=f"the default entry {entry.title!r} has not exactly one linux command",
+            want="a default entry that boots one Linux kernel",
+            remedy="set GRUB_DEFAULT in /etc/default/grub to the Linux entry and run update-grub",
+        )
+    return entry.linux
+
+
 def default_linux_entry(script: Script, environment: bytes | None) -> Entry:
     """Return the entry that boots by default.
 
@@ -44,13 +60,7 @@ def default_linux_entry(script: Script, environment: bytes | None) -> Entry:
     if environment is not None and len(environment) == grub_environment.BLOCK_BYTES:
         saved = grub_environment.parse(environment).get("saved_entry")
     entry = grub_script.find_entry(script, grub_script.default_selector(script, saved))
-    if entry.linux is None or len(entry.linux.words) < 2:
-        raise BootConfigurationRefused(
-            "default_entry_not_linux",
-            read=f"the default entry {entry.title!r} has not exactly one linux command",
-            want="a default entry that boots one Linux kernel",
-            remedy="set GRUB_DEFAULT in /etc/default/grub to the Linux entry and run update-grub",
-        )
+    linux_command(entry)
     return entry
 
 
@@ -135,8 +145,8 @@ class GenerateConfig:
                 ):
                     raise _bad(f"{entry.identity} loads {name}, which does not exist", "its files")
         default = default_linux_entry(script, read_bytes(self.root / _GRUBENV))
-        assert default.linux is not None
-        line = from_arguments(w.text for w in default.linux.arguments[1:] if not w.has_variable)
+        words = linux_command(default).arguments[1:]
+        line = from_arguments(w.text for w in words if not w.has_variable)
         if not conflicts.in_force(self.parameters, line, vendor=self.vendor):
             wanted = " ".join(parameter.text for parameter in self.parameters)
             raise _bad(f"{default.identity} has {' '.join(default_words(default))}", wanted)

@@ -16,7 +16,7 @@ from pathlib import Path
 from .._host.files import read_bytes
 from . import boot_device, conflicts, grub_defaults, grub_environment, grub_script, grub_trial_entry
 from .cmdline import CommandLine, Parameter, from_arguments
-from .grub_config import GRUB_CFG, GenerateConfig, default_linux_entry, own_span
+from .grub_config import GRUB_CFG, GenerateConfig, default_linux_entry, linux_command, own_span
 from .grub_tools import GrubTools, InstalledGrub
 from .interface import (
     STATE_DIRECTORY,
@@ -100,8 +100,7 @@ class GrubDebian(BootLoader):
 
     def configured(self) -> CommandLine:
         """Return the parameters in grub.cfg's default entry, from ``root=`` on."""
-        linux = self._default().linux
-        assert linux is not None  # default_linux_entry() refuses entries without one
+        linux = linux_command(self._default())
         return from_arguments(w.text for w in linux.arguments[1:] if not w.has_variable)
 
     def own_parameters(self) -> tuple[Parameter, ...] | None:
@@ -116,8 +115,7 @@ class GrubDebian(BootLoader):
 
     def after(self, parameters: Sequence[Parameter] | None) -> CommandLine:
         """Return the default entry's parameters with gpufleet's replaced by these."""
-        linux = self._default().linux
-        assert linux is not None
+        linux = linux_command(self._default())
         words = list(linux.arguments[1:])
         span = own_span(words, self._own_words())
         if span is not None:

@@ -306,7 +306,7 @@ def default_selector(script: Script, saved_entry: str | None) -> str:
     chosen = "0"
     for command in script.commands:
         for word in command.arguments if command.name == "set" else ():
-            name, _, value = word.text.partition("=")
+            name, _equals, value = word.text.partition("=")
             if name == "default" and value != "${next_entry}":
                 chosen = value
     return (saved_entry or "0") if chosen == "${saved_entry}" else chosen

@@ -158,7 +158,7 @@ def _zstd(path: Path) -> bytes:
 
 
 def _body(image: bytes, header: tuple[int, ...], origin: str) -> bytes:
-    _, kind, _, _, offset, size = header
+    kind, offset, size = header[1], header[4], header[5]
     # SHT_NULL and SHT_NOBITS occupy no bytes of the file whatever their size says.
     if kind in (0, 8):
         return b""

@@ -40,7 +40,7 @@ def userspace_version(root: Path) -> str | None:
 def _release_behind(root: Path, link: Path) -> str | None:
     """Follow ``link`` (relative to root), keeping absolute targets below root."""
     current = link
-    for _ in range(_MAX_LINKS):
+    for _link in range(_MAX_LINKS):
         path = root / current
         if not path.is_symlink():
             match = _VERSIONED.match(current.name)

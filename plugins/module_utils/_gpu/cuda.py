@@ -174,7 +174,7 @@ class Cuda:
         """Return the error that a function's result ``number`` stands for."""
         text = c_char_p()
         self._error_name(number, ctypes.byref(text))
-        known = text.value.decode("ascii", "replace") if text.value else ""
+        known = (text.value or b"").decode("ascii", "replace")
         symbol = _SIGNATURES[name][0]
         return CudaError(symbol, number, known or _NAMES.get(number, "unknown error"))
 

@@ -211,14 +211,14 @@ def _guarded(directory: Path) -> Iterator[None]:
     """
     deadline = time.monotonic() + _GUARD_WAIT_SECONDS
     while True:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if _try_flock(descriptor) and _is_at(descriptor, directory):
-                yield
-                return
-        finally:
-            os.close(descriptor)
+        descriptor = _open_made(directory)
+        if descriptor is not None:
+            try:
+                if _try_flock(descriptor) and _is_at(descriptor, directory):
+                    yield
+                    return
+            finally:
+                os.close(descriptor)
         if time.monotonic() > deadline:
             raise LockBusy(
                 "lock_busy",
@@ -227,6 +227,20 @@ def _guarded(directory: Path) -> Iterator[None]:
                 remedy="look for a hung process that has that directory open, then run again",
             )
         time.sleep(_GUARD_POLL_SECONDS)
+
+
+def _open_made(directory: Path) -> int | None:
+    """Return an open descriptor of the directory, made if missing; None if it went meanwhile."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    except FileExistsError:
+        # mkdir saw it, then a releasing run removed it; anything else in its place is an error.
+        if directory.exists() and not directory.is_dir():
+            raise
+        return None
 
 
 def _try_flock(descriptor: int) -> bool:

@@ -79,9 +79,9 @@ class Staged:
         self._bytes = bench.payload_bytes
         self._source = source
         self._target = target
-        self._slots = [HostBuffer(source.gpu, _STAGING_CHUNK_BYTES) for _ in range(_STAGING_SLOTS)]
-        self._filled = [Event(source.gpu) for _ in self._slots]
-        self._emptied = [Event(target.gpu) for _ in self._slots]
+        self._slots = [HostBuffer(source.gpu, _STAGING_CHUNK_BYTES) for _n in range(_STAGING_SLOTS)]
+        self._filled = [Event(source.gpu) for _slot in self._slots]
+        self._emptied = [Event(target.gpu) for _slot in self._slots]
         self._chunk = 0
 
     def queue(self) -> None:
@@ -130,7 +130,7 @@ def gigabytes_per_second(
     # The greater of the GPU's and the host's time, so that a sample is bounded on both clocks.
     once = max(once, time.monotonic() - begin, 1e-6)
     copies = max(1, min(_COPIES_AT_MOST, math.ceil(effort.sample_seconds / once)))
-    seconds = statistics.median(_sample(lead, movers, copies) for _ in range(effort.samples))
+    seconds = statistics.median(_sample(lead, movers, copies) for _n in range(effort.samples))
     return bench.payload_bytes * copies * len(movers) / seconds / 1e9
 
 
@@ -141,7 +141,7 @@ def _sample(lead: Side, movers: Sequence[Mover], copies: int) -> float:
         if mover.first is not lead.stream:
             mover.first.wait_for(lead.start)
     # In turns: queueing all of one mover first would give it a head start.
-    for _ in range(copies):
+    for _copy in range(copies):
         for mover in movers:
             mover.queue()
     for mover in movers:

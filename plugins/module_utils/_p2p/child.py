@@ -126,23 +126,24 @@ def _listen(
     on_event: Callable[[Mapping[str, Any]], None],
 ) -> tuple[bool, bool]:
     """Return whether the child finished and whether it ran out of time."""
-    assert process.stdin is not None
-    assert process.stdout is not None
+    to_child, from_child = process.stdin, process.stdout
+    if to_child is None or from_child is None:
+        raise AssertionError("run_child() starts every child with both pipes")
     try:
         # A job is a few hundred bytes: it fits the pipe, so that this cannot block.
-        process.stdin.write(job.to_json().encode("ascii"))
-        process.stdin.close()
+        to_child.write(job.to_json().encode("ascii"))
+        to_child.close()
     except BrokenPipeError:
         return False, False
     finished = False
     pending = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(from_child, selectors.EVENT_READ)
         while True:
             left = deadline - time.monotonic()
             if left <= 0 or not selector.select(left):
                 return finished, True
-            piece = os.read(process.stdout.fileno(), _READ_BYTES)
+            piece = os.read(from_child.fileno(), _READ_BYTES)
             if not piece:
                 return finished, False
             *lines, pending = (pending + piece).split(b"\n")

@@ -92,7 +92,7 @@ class Checker:
         checks = COPY_CHECKS + (KERNEL_CHECKS if self._bench.kernels else ())
         states = dict.fromkeys(COPY_CHECKS + KERNEL_CHECKS, NOT_RUN)
         findings: list[tuple[str, Finding]] = []
-        for _ in range(_ROUNDS):
+        for _round in range(_ROUNDS):
             for check in checks:
                 self._announce(check)
                 finding = self._check(check, source, target)
@@ -270,7 +270,7 @@ class Checker:
     def _ping_pong(self, states: dict[str, str], source: Side, target: Side) -> Judgement:
         """Pass a flag with payload between two kernels that both keep running."""
         sides = ((source, target, 1), (target, source, 0))
-        for mine, _, _ in sides:
+        for mine, _theirs, _leader in sides:
             mine.gpu.fill_bytes(mine.mailbox.address, 0, PING_PONG_BYTES)
             self._bench.write_words(mine, mine.result, 0, 0, 0, 0)
         for mine, theirs, leader in sides:
@@ -285,11 +285,11 @@ class Checker:
                 _PING_PONG_LOOKS,
                 single=True,
             )
-        for mine, _, _ in sides:
+        for mine, _theirs, _leader in sides:
             mine.stream.finish("ping_pong")
-        results = [self._bench.read_words(mine, mine.result, 4) for mine, _, _ in sides]
-        wrong = sum(bad for _, bad, _, _ in results)
-        rounds = min(completed for completed, _, _, _ in results)
+        results = [self._bench.read_words(mine, mine.result, 4) for mine, _theirs, _leader in sides]
+        wrong = sum(result[1] for result in results)
+        rounds = min(result[0] for result in results)
         if wrong or rounds < _PING_PONG_ROUNDS:
             detail = (
                 f"ping_pong: {rounds} of {_PING_PONG_ROUNDS} rounds, {wrong} payload words wrong"
@@ -301,7 +301,7 @@ class Checker:
 
 
 def _failed(states: dict[str, str], findings: Sequence[tuple[str, Finding]]) -> Judgement:
-    code = gravest([finding.code for _, finding in findings])
+    code = gravest([finding.code for _check, finding in findings])
     check, first = next(item for item in findings if item[1].code == code)
     correctness = Correctness.of(states, findings[0][1].first_bad_offset)
     return Judgement(correctness, code, f"{check}: {first.detail}", None)

@@ -26,7 +26,7 @@ def queued_copy_on(bench: Bench, source: Side, target: Side) -> float:
     """
     with bench.gated(source):
         source.start.record(source.stream)
-        for _ in range(_COPIES):
+        for _copy in range(_COPIES):
             source.stream.copy_between(target.incoming, source.outgoing, GUARD_BYTES, _COPY_BYTES)
         source.mark.record(source.stream)
     source.mark.finish("queued copies")
@@ -44,7 +44,7 @@ def queued_copy_off(bench: Bench, source: Side, target: Side) -> float:
     incoming = target.incoming.address + GUARD_BYTES
     with bench.gated(source):
         source.start.record(source.stream)
-        for _ in range(_COPIES):
+        for _copy in range(_COPIES):
             source.stream.copy_to_host(pinned, outgoing, _COPY_BYTES)
             source.end.record(source.stream)
             target.inbound.wait_for(source.end)

@@ -142,7 +142,8 @@ class _Child:
     def _tell(self, event: str, **content: Any) -> None:
         source, target = self._direction
         line = json.dumps({"event": event, "from": source, "to": target, **content})
-        print(line, flush=True)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def _die_with_parent() -> None:
