@@ -16,6 +16,8 @@ from pathlib import Path
 
 from .errors import GpufleetError
 
+# A make above this process must not govern one below it, such as a driver's build.
+_OUTER_MAKE = frozenset({"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"})
 _LAST_LINES = 12
 _KILL_WAIT_SECONDS = 5.0
 
@@ -65,7 +67,8 @@ def run(
         CommandMissing, CommandTimedOut, CommandFailed; OSError where ``cwd`` does not exist.
     """
     words = tuple(argv)
-    environment: dict[str, str] = {**os.environ, "LC_ALL": "C", **(env or {})}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OUTER_MAKE}
+    environment: dict[str, str] = {**inherited, "LC_ALL": "C", **(env or {})}
     try:
         process = subprocess.Popen(
             words,

@@ -93,3 +93,10 @@ def _ended(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_an_outer_make_does_not_govern_an_inner_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
+        monkeypatch.setenv(name, "w")
+    assert "MAKE" not in run(["env"]).stdout
+    assert "MAKEFLAGS=-j2" in run(["env"], env={"MAKEFLAGS": "-j2"}).stdout
