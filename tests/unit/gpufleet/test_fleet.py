@@ -74,7 +74,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fleet(scene: Path, **options: object) -> Fleet:
     playbooks = {"verify": str(scene / "tiny.yml")}
-    return Fleet(scene / "inventory.yml", playbooks=playbooks, **options)  # type: ignore[arg-type]
+    return Fleet(scene / "inventory.yml", playbooks=playbooks, **options)  # type: ignore[arg-type]  # options differ by test
 
 
 def test_records_counts_and_report(scene: Path) -> None:

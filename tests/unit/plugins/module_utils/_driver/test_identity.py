@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -54,7 +53,6 @@ def test_a_built_in_driver_with_parameters_is_not_a_loaded_module(tmp_path: Path
     assert identity.loaded_module(tmp_path, "nvidia") is None
 
 
-@pytest.mark.skipif(shutil.which("depmod") is None, reason="kmod is not installed")
 class TestInstalled:
     def test_updates_outranks_the_distributions_module(self, tmp_path: Path) -> None:
         installed(tmp_path, "kernel/drivers/video/nvidia.ko", STOCK)
