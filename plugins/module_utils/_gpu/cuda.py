@@ -50,17 +50,42 @@ _NAMES = {
     802: "CUDA_ERROR_SYSTEM_NOT_READY",
     803: "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
 }
-_REMEDIES = {
-    46: "free the GPU: another process holds it in exclusive mode, or its compute mode forbids use",
-    100: "load the NVIDIA module and check that nvidia-smi lists the GPUs",
-    205: "detach displays and consoles from the GPU: its BAR1 could not be mapped",
-    217: "load the peer-to-peer build of the driver",
-    221: "install libnvidia-ptxjitcompiler of the driver's version",
-    222: "update the driver: it is older than CUDA 10.0",
-    711: "run again without other programs that hold peer mappings",
-    802: "start nvidia-fabricmanager and wait until it is ready",
-    803: "install the NVIDIA userspace of exactly the loaded module's version",
+# The reason code and the remedy of an error that has ones of its own.
+_KINDS = {
+    46: (
+        "gpu_unavailable",
+        "free the GPU: another process holds it in exclusive mode, or its compute mode forbids use",
+    ),
+    100: ("no_device", "load the NVIDIA module and check that nvidia-smi lists the GPUs"),
+    205: (
+        "peer_mapping_failed",
+        "detach displays and consoles from the GPU: its BAR1 could not be mapped",
+    ),
+    217: (
+        "peer_access_refused",
+        "load the peer-to-peer build of the driver; in a virtual machine, give both GPUs to it "
+        "in one clique, or do without peer-to-peer (NCCL_P2P_DISABLE=1)",
+    ),
+    221: (
+        "no_jit",
+        "install libnvidia-ptxjitcompiler of the driver's version, so that kernels are judged",
+    ),
+    222: ("ptx_too_new", "update the driver: it is older than CUDA 10.0"),
+    700: (
+        "illegal_address",
+        "look for Xid 31 (MMU fault) in dmesg: the peer's memory was not mapped although access "
+        "was granted; do not use peer-to-peer on this pair",
+    ),
+    711: ("too_many_peers", "run again without other programs that hold peer mappings"),
+    802: ("system_not_ready", "start nvidia-fabricmanager and wait until it is ready"),
+    803: (
+        "userspace_mismatch",
+        f"install {LIBRARY} of exactly the loaded module's version",
+    ),
 }
+_OTHER = ("cuda_error", "look for NVRM and Xid lines in dmesg")
+# What to do about each reason code that a CudaError can have.
+ERROR_REMEDIES = dict((*_KINDS.values(), _OTHER))
 _OUT_INT = POINTER(c_int)
 _OUT_HANDLE = POINTER(c_void_p)
 _OUT_ADDRESS = POINTER(c_uint64)
@@ -114,14 +139,18 @@ _SIGNATURES: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 
 class CudaError(GpufleetError):
-    """A driver call returned an error: ``number`` and ``name`` as in cuda.h, and the ``call``."""
+    """A driver call returned an error: ``number`` and ``name`` as in cuda.h, and the ``call``.
+
+    Its code is ``cuda_error`` unless what to do about it is known.
+    """
 
     def __init__(self, call: str, number: int, name: str) -> None:
+        code, remedy = _KINDS.get(number, _OTHER)
         super().__init__(
-            "cuda_error",
+            code,
             read=f"{call} returned {number} ({name})",
             want="CUDA_SUCCESS",
-            remedy=_REMEDIES.get(number, "look for NVRM and Xid lines in dmesg"),
+            remedy=remedy,
         )
         self.call = call
         self.number = number

@@ -57,7 +57,9 @@ class Bench:
 
     Attributes:
         sides: by PCI address.
-        kernels: whether the driver compiled them; else only copy engines are judged.
+        no_kernels: the code of why the driver did not compile them, so that only copy engines
+            are judged; None where it did.
+        kernels: whether it did.
         payload_bytes: what each check and copy moves, a multiple of 1 MiB.
     """
 
@@ -72,7 +74,8 @@ class Bench:
         """
         gpus = [Gpu(cuda, bdf, limit_seconds) for bdf in addresses]
         self.payload_bytes = _affordable(gpus, wanted_bytes)
-        self.kernels = _load_kernels(gpus)
+        self.no_kernels = _load_kernels(gpus)
+        self.kernels = self.no_kernels is None
         self.sides = {gpu.bdf: Side(gpu, self.payload_bytes) for gpu in gpus}
         self._gpus = gpus
         self.host = tuple(HostBuffer(gpu, HOST_CHUNK_BYTES) for gpu in gpus)
@@ -171,12 +174,12 @@ def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
     return size
 
 
-def _load_kernels(gpus: list[Gpu]) -> bool:
+def _load_kernels(gpus: list[Gpu]) -> str | None:
     try:
         for gpu in gpus:
             gpu.load_kernels()
     except CudaError as error:
         if error.number in (JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION):
-            return False
+            return error.code
         raise
-    return True
+    return None

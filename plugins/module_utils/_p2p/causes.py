@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .._gpu.cuda import LIBRARY
+from .._gpu.cuda import ERROR_REMEDIES
 from .ceiling import raw_rate
 from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Driver, Gpu, Hop, Pair
 from .verdict import (
@@ -16,7 +16,6 @@ from .verdict import (
     CEILING_UNKNOWN,
     GENERATION_UNSUPPORTED,
     MIXED_GENERATIONS,
-    NO_JIT,
     ONE_WAY,
     P2P_UNSUPPORTED,
     SLOW,
@@ -25,9 +24,11 @@ from .verdict import (
 )
 
 _TRANSLATING = ("DMA", "DMA-FQ")
+_NO_KERNELS = ("no_jit", "ptx_too_new")
 
 # What to do about a symptom that nothing on the host explains.
 _SYMPTOM_REMEDIES = {
+    **ERROR_REMEDIES,
     "data_mirrored": "the peer mapping is private to the writer: use another driver build, or do "
     "without peer-to-peer on this host (NCCL_P2P_DISABLE=1)",
     "data_aliased": "the driver maps too small a window: check that BAR1 is resizable and as large "
@@ -43,7 +44,8 @@ _SYMPTOM_REMEDIES = {
     "a BAR1 that is partly taken",
     "measurement_hung": "look for Xid, DMAR and IO_PAGE_FAULT lines in dmesg; reboot if a process "
     "in state D was left",
-    "cuda_error": "look for NVRM and Xid lines in dmesg",
+    "cuda_unavailable": "install libcuda1 (or the .run userspace) of the loaded module's version",
+    "gpu_missing_in_cuda": "check MIG, compute mode and dmesg for a GPU that fell off the bus",
     "measurement_died": "run p2p_verify again with this pair alone and look at dmesg",
     "gpu_memory_short": "stop the programs that hold GPU memory, then run again",
     "mig_enabled": "turn MIG off (nvidia-smi -mig 0) to use peer-to-peer between whole GPUs",
@@ -54,7 +56,6 @@ _SYMPTOM_REMEDIES = {
     SLOW: "check the slot, the riser and the link's width under load",
     SLOWER_THAN_OFF: "this pair is better off without: set NCCL_P2P_DISABLE=1 for programs on it",
     ASYMMETRIC: "check the link of the GPU that is slower to write, and its NUMA node",
-    NO_JIT: "install libnvidia-ptxjitcompiler of the driver's version, so that kernels are judged",
     CEILING_UNKNOWN: "run as root on bare metal, where the links can be read",
 }
 
@@ -266,12 +267,6 @@ def _symptoms(lacking: Sequence[Pair], explained: set[str], *, data_too: bool) -
 
 
 def _symptom(code: str, pairs: Sequence[Pair]) -> Cause:
-    if any("(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)" in pair.detail for pair in pairs):
-        return Cause(
-            "userspace_mismatch",
-            pairs[0].detail,
-            f"install {LIBRARY} of exactly the loaded module's version",
-        )
     where = ", ".join(f"{pair.source}>{pair.target}" for pair in pairs)
     return Cause(code, f"{where}: {_figures(code, pairs[0])}", _SYMPTOM_REMEDIES[code])
 
@@ -290,7 +285,7 @@ def _figures(code: str, pair: Pair) -> str:
         )
     if code == ASYMMETRIC and bandwidth.on.uni is not None:
         return f"{bandwidth.on.uni:.1f} GB/s, the other way differs by more than 15 %"
-    if code == NO_JIT:
+    if code in _NO_KERNELS:
         return "the driver could not compile kernels: only copy engines were judged"
     if code == CEILING_UNKNOWN:
         return "no link of the path could be read"

@@ -70,7 +70,8 @@ class Measurement:
     """All that is known of one ordered pair; None where it was not measured.
 
     ``trouble`` is the reason code that ended it early, ``detail`` what was seen, ``step`` the
-    last step that began. Rates are GB/s, times microseconds.
+    last step that began, ``no_kernels`` the code of why only copy engines were judged. Rates are
+    GB/s, times microseconds.
     """
 
     cuda_capability: bool | None = None
@@ -79,7 +80,7 @@ class Measurement:
     trouble: str | None = None
     detail: str = ""
     step: str = ""
-    kernels: bool = True
+    no_kernels: str | None = None
     payload_bytes: int | None = None
     rates: dict[str, float] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
@@ -105,7 +106,7 @@ class Measurement:
         elif kind == CAPABILITY:
             self.cuda_capability = reader.flag("cuda")
         elif kind == NO_KERNELS:
-            self.kernels = False
+            self.no_kernels = reader.text("code")
         elif kind == CHECK:
             name, state = reader.choice("name", CHECKS), reader.choice("state", CHECK_STATES)
             self.correctness = Correctness.of({**self.correctness.states(), name: state})

@@ -34,7 +34,6 @@ GENERATION_UNSUPPORTED = "generation_unsupported"
 MEASUREMENT_DIED = "measurement_died"
 MEASUREMENT_HUNG = "measurement_hung"
 MIXED_GENERATIONS = "mixed_generations"
-NO_JIT = "no_jit"
 ONE_WAY = "one_way"
 P2P_UNSUPPORTED = "p2p_unsupported"
 SLOW = "slow"
@@ -97,8 +96,8 @@ def judge(
     if stopped:
         return Judged(FAIL, stopped, measurement.detail)
     fails, warnings = _performance(bandwidth, latency, thresholds.for_level(level))
-    if not measurement.kernels:
-        warnings.append(NO_JIT)
+    if measurement.no_kernels:
+        warnings.append(measurement.no_kernels)
     verdict = FAIL if fails else WARN if warnings else PASS
     return Judged(verdict, tuple(fails + warnings), measurement.detail)
 

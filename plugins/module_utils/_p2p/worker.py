@@ -60,8 +60,8 @@ class _Child:
         for direction in self._job.directions:
             self._direction = direction
             source, target = (bench.sides[self._job.addresses[side]] for side in direction)
-            if not bench.kernels:
-                self._tell(protocol.NO_KERNELS)
+            if bench.no_kernels:
+                self._tell(protocol.NO_KERNELS, code=bench.no_kernels)
             capable = bench.can_access(source, target)
             self._tell(protocol.CAPABILITY, cuda=capable)
             if not capable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.cuda import CudaError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.causes import Evidence, causes_of
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
     FAILED,
@@ -170,10 +171,18 @@ def test_mixed_generations_are_explained_once() -> None:
     assert cause.evidence.startswith("2 pairs: NVIDIA GeForce RTX 4090 (ada) and")
 
 
-def test_a_library_of_another_version() -> None:
-    detail = "cuInit returned 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"
-    causes = causes_of(evidence(pair(0, 1, "fail", "cuda_error", detail=detail)))
-    assert codes(causes) == ["userspace_mismatch"]
+@pytest.mark.parametrize("number", [1, 46, 100, 205, 217, 221, 222, 700, 711, 802, 803])
+def test_every_refusal_of_the_driver_is_a_cause_with_its_remedy(number: int) -> None:
+    error = CudaError("cuCtxEnablePeerAccess", number, "CUDA_ERROR_OF_THE_TEST")
+    (cause,) = causes_of(evidence(pair(0, 1, "fail", error.code, detail=error.read)))
+    assert (cause.code, cause.remedy) == (error.code, error.remedy)
+    assert f"returned {number} (CUDA_ERROR" in cause.evidence or number in (221, 222)
+
+
+@pytest.mark.parametrize("code", ["cuda_unavailable", "gpu_missing_in_cuda"])
+def test_what_a_child_refuses_before_the_driver_does_is_a_cause(code: str) -> None:
+    (cause,) = causes_of(evidence(pair(0, 1, "fail", code, detail="libcuda.so.1: no such file")))
+    assert (cause.code, bool(cause.remedy)) == (code, True)
 
 
 def test_one_gpu_is_too_few() -> None:

@@ -115,10 +115,11 @@ def test_data_decides_where_mixed_generations_work() -> None:
     assert judged(measured(), obstacles=("mixed_generations",)).verdict == "pass"
 
 
-def test_copy_engines_alone_are_a_warning() -> None:
+@pytest.mark.parametrize("code", ["no_jit", "ptx_too_new"])
+def test_copy_engines_alone_are_a_warning(code: str) -> None:
     correctness = Correctness.of({"copy_write": PASSED, "copy_read": PASSED})
-    result = judged(measured(correctness=correctness, kernels=False))
-    assert (result.verdict, result.reasons) == ("warn", ("no_jit",))
+    result = judged(measured(correctness=correctness, no_kernels=code))
+    assert (result.verdict, result.reasons) == ("warn", (code,))
 
 
 def test_a_hang_after_right_data_fails() -> None:
