@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, TypeVar
 
@@ -71,6 +72,13 @@ class Reader:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise malformed(self.at(key), value, "a number")
         return float(value)
+
+    def amount(self, key: str) -> float:
+        """Return a finite number that is not negative."""
+        value = self.number(key)
+        if not 0 <= value < math.inf:
+            raise malformed(self.at(key), value, "a number of at least 0")
+        return value
 
     def flag(self, key: str) -> bool:
         """Return true or false."""

@@ -71,7 +71,8 @@ class Measurement:
 
     ``trouble`` is the reason code that ended it early, ``detail`` what was seen, ``step`` the
     last step that began, ``no_kernels`` the code of why only copy engines were judged. Rates are
-    GB/s, times microseconds.
+    GB/s, named as ``on_uni`` and ``sm_read_bidi``, with their spreads (see result.Rates) under the
+    same names; times are microseconds.
     """
 
     cuda_capability: bool | None = None
@@ -83,6 +84,7 @@ class Measurement:
     no_kernels: str | None = None
     payload_bytes: int | None = None
     rates: dict[str, float] = field(default_factory=dict)
+    spreads: dict[str, float | None] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
     attempted: bool = False
 
@@ -120,6 +122,7 @@ class Measurement:
             self.payload_bytes = reader.integer("payload_bytes")
         elif kind == RATE:
             self.rates[reader.text("name")] = reader.number("value")
+            self.spreads[reader.text("name")] = reader.optional("spread", reader.amount)
         elif kind == TIME:
             self.times[reader.text("name")] = reader.number("value")
         elif kind == TROUBLE:

@@ -33,6 +33,7 @@ __all__ = [
     "PASSED",
     "SCHEMA_VERSION",
     "WARN",
+    "WAYS",
     "Bandwidth",
     "Capability",
     "Cause",
@@ -63,6 +64,8 @@ NOT_RUN = "not_run"
 CHECK_STATES = (PASSED, FAILED, NOT_RUN)
 COPIES = ("copy_write", "copy_read", "sm_write", "sm_read")
 CHECKS = (*COPIES, "ping_pong")
+# Of moving data, as Bandwidth names them.
+WAYS = ("off", "on", "copy_read", "sm_write", "sm_read")
 
 NO_IOMMU = "none"
 
@@ -181,27 +184,52 @@ class Correctness:
 
 @dataclass(frozen=True)
 class Rates:
-    """Bandwidth in GB/s (1e9 bytes per second): one direction, and both at once summed."""
+    """Bandwidth in GB/s (1e9 bytes per second): one direction, and both at once summed.
+
+    ``uni_spread`` and ``bidi_spread`` say how sure these are: half the width of the 95 %
+    confidence interval, as a share of the figure; None where it was not measured.
+    """
 
     uni: float | None = None
     bidi: float | None = None
+    uni_spread: float | None = None
+    bidi_spread: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"uni": self.uni, "bidi": self.bidi}
+        return {
+            "uni": self.uni,
+            "bidi": self.bidi,
+            "uni_spread": self.uni_spread,
+            "bidi_spread": self.bidi_spread,
+        }
 
     @classmethod
     def read(cls, reader: Reader) -> Rates:
-        return cls(reader.optional("uni", reader.number), reader.optional("bidi", reader.number))
+        rates = cls(
+            reader.optional("uni", reader.amount),
+            reader.optional("bidi", reader.amount),
+            reader.optional("uni_spread", reader.amount),
+            reader.optional("bidi_spread", reader.amount),
+        )
+        figures = rates.to_dict()
+        for name in ("uni", "bidi"):
+            spread = figures[f"{name}_spread"]
+            if spread is not None and figures[name] is None:
+                raise malformed(reader.at(f"{name}_spread"), spread, f"null, as {name} is")
+        return rates
 
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Copy-engine bandwidth of one ordered pair in GB/s.
+    """Bandwidth of one ordered pair in GB/s, by who moves the data.
 
     Attributes:
         off: staged by ourselves through pinned host memory.
-        on: written directly with peer access enabled.
+        on: written directly by the source's copy engine, with peer access enabled.
+        copy_read: read directly by the destination's copy engine.
+        sm_write: written directly by a kernel on the source.
+        sm_read: read directly by a kernel on the destination.
         ceiling: of the slowest hop of the path in one direction; None where no link is readable.
         fraction: on.uni / ceiling.
         payload_bytes: PCIe maximum payload the ceiling was computed with; None over NVLink.
@@ -210,6 +238,9 @@ class Bandwidth:
 
     off: Rates = Rates()
     on: Rates = Rates()
+    copy_read: Rates = Rates()
+    sm_write: Rates = Rates()
+    sm_read: Rates = Rates()
     ceiling: float | None = None
     fraction: float | None = None
     payload_bytes: int | None = None
@@ -219,8 +250,7 @@ class Bandwidth:
         """Return plain data."""
         return {
             "unit": "GB/s",
-            "off": self.off.to_dict(),
-            "on": self.on.to_dict(),
+            **{way: getattr(self, way).to_dict() for way in WAYS},
             "ceiling": self.ceiling,
             "fraction": self.fraction,
             "payload_bytes": self.payload_bytes,
@@ -231,12 +261,15 @@ class Bandwidth:
     def read(cls, reader: Reader) -> Bandwidth:
         reader.choice("unit", ("GB/s",))
         return cls(
-            Rates.read(reader.child("off")),
-            Rates.read(reader.child("on")),
-            reader.optional("ceiling", reader.number),
-            reader.optional("fraction", reader.number),
-            reader.optional("payload_bytes", reader.integer),
-            reader.flag("payload_assumed"),
+            off=Rates.read(reader.child("off")),
+            on=Rates.read(reader.child("on")),
+            copy_read=Rates.read(reader.child("copy_read")),
+            sm_write=Rates.read(reader.child("sm_write")),
+            sm_read=Rates.read(reader.child("sm_read")),
+            ceiling=reader.optional("ceiling", reader.number),
+            fraction=reader.optional("fraction", reader.number),
+            payload_bytes=reader.optional("payload_bytes", reader.integer),
+            payload_assumed=reader.flag("payload_assumed"),
         )
 
 

@@ -104,14 +104,16 @@ def judge(
 
 def bandwidth_of(measurement: Measurement, ceiling: Ceiling | None) -> Bandwidth:
     """Return the pair's bandwidth with its yardstick."""
-    rates = measurement.rates
-    on = Rates(rates.get("on_uni"), rates.get("on_bidi"))
     limit = None if ceiling is None else ceiling.gigabytes_per_second
+    on = measurement.rates.get("on_uni")
     return Bandwidth(
-        off=Rates(rates.get("off_uni"), rates.get("off_bidi")),
-        on=on,
+        off=_rates_of(measurement, "off"),
+        on=_rates_of(measurement, "on"),
+        copy_read=_rates_of(measurement, "copy_read"),
+        sm_write=_rates_of(measurement, "sm_write"),
+        sm_read=_rates_of(measurement, "sm_read"),
         ceiling=limit,
-        fraction=None if on.uni is None or not limit else on.uni / limit,
+        fraction=None if on is None or not limit else on / limit,
         payload_bytes=None if ceiling is None else ceiling.payload_bytes,
         payload_assumed=ceiling is not None and ceiling.payload_assumed,
     )
@@ -137,6 +139,12 @@ def host_verdict(pairs: Sequence[Pair]) -> str:
     """Return fail if a pair failed or none is applicable, warn if one warned, else pass."""
     applicable = [pair.verdict for pair in pairs if pair.verdict != NOT_APPLICABLE]
     return max(applicable, key=_SEVERITY.index) if applicable else FAIL
+
+
+def _rates_of(measurement: Measurement, way: str) -> Rates:
+    rates, spreads = measurement.rates, measurement.spreads
+    uni, bidi = f"{way}_uni", f"{way}_bidi"
+    return Rates(rates.get(uni), rates.get(bidi), spreads.get(uni), spreads.get(bidi))
 
 
 def _stopped_by(measurement: Measurement) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ class _Child:
         self._tell(protocol.CHECK, name=name, state=state)
 
     def _rate(self, name: str, value: float) -> None:
-        self._tell(protocol.RATE, name=name, value=value)
+        self._tell(protocol.RATE, name=name, value=value, spread=None)
 
     def _time(self, name: str, seconds: float) -> None:
         self._tell(protocol.TIME, name=name, value=seconds * _MICRO)

@@ -114,10 +114,11 @@ def test_a_measurement_collects_what_it_is_told() -> None:
     for event in (
         {"event": "capability", "cuda": True},
         {"event": "step", "name": "sm_write"},
-        {"event": "rate", "name": "on_uni", "value": 27.4},
+        {"event": "rate", "name": "on_uni", "value": 27.4, "spread": 0.004},
         {"event": "trouble", "code": "cuda_error", "detail": "cuLaunchKernel returned 700"},
     ):
         measurement.take(event)
     assert (measurement.cuda_capability, measurement.step) == (True, "sm_write")
     assert measurement.rates == {"on_uni": 27.4}
+    assert measurement.spreads == {"on_uni": 0.004}
     assert (measurement.trouble, measurement.is_right) == ("cuda_error", False)

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import result as schema
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.decode import MalformedResult
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.decode import (
+    MalformedResult,
+    Reader,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +30,13 @@ INDEX = st.integers(0, 3)
 PROCESS = st.builds(schema.GpuProcess, st.integers(1, 99999), TEXT, COUNT)
 LINK = st.builds(schema.GpuLink, SMALL, SMALL, st.booleans(), SMALL, SMALL)
 HOP = st.builds(schema.Hop, TEXT, SMALL, SMALL, SMALL, SMALL, st.lists(TEXT).map(tuple))
-RATES = st.builds(schema.Rates, NUMBER, NUMBER)
+RATE = st.floats(0, 1e6)
+SPREAD = st.none() | st.floats(0, 1)
+RATES = st.one_of(
+    st.builds(schema.Rates, RATE, RATE, SPREAD, SPREAD),
+    st.builds(schema.Rates, RATE, st.none(), SPREAD, st.none()),
+    st.just(schema.Rates()),
+)
 PAIR = st.builds(
     schema.Pair,
     source=INDEX,
@@ -36,7 +45,14 @@ PAIR = st.builds(
     hops=st.lists(HOP, max_size=3).map(tuple),
     capability=st.builds(schema.Capability, st.none() | st.booleans(), MAYBE_TEXT, MAYBE_TEXT),
     correctness=st.builds(schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT),
-    bandwidth=st.builds(schema.Bandwidth, RATES, RATES, NUMBER, NUMBER, COUNT, st.booleans()),
+    bandwidth=st.builds(
+        schema.Bandwidth,
+        *(RATES for _way in schema.WAYS),
+        ceiling=NUMBER,
+        fraction=NUMBER,
+        payload_bytes=COUNT,
+        payload_assumed=st.booleans(),
+    ),
     latency=st.builds(schema.Latency, NUMBER, NUMBER, NUMBER, NUMBER),
     verdict=st.sampled_from(schema.PAIR_VERDICTS),
     reasons=st.lists(TEXT, max_size=3).map(tuple),
@@ -129,6 +145,36 @@ def test_what_is_wrong_is_named_by_its_place(record: object, place: str) -> None
     with pytest.raises(MalformedResult) as caught:
         Result.from_dict(record)
     assert caught.value.read.startswith(f"{place}:")
+
+
+RATES_SAMPLE: dict[str, Any] = {"uni": 1.0, "bidi": 2, "uni_spread": 0.1, "bidi_spread": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"uni": "1"}, "sm_read.uni"),
+        ({"uni": -1}, "sm_read.uni"),
+        ({"bidi": float("nan")}, "sm_read.bidi"),
+        ({"uni_spread": -0.01}, "sm_read.uni_spread"),
+        ({"uni_spread": float("inf")}, "sm_read.uni_spread"),
+        ({"bidi_spread": True}, "sm_read.bidi_spread"),
+        ({"uni": None}, "sm_read.uni_spread"),
+    ],
+)
+def test_rates_that_cannot_be_are_refused(change: dict[str, Any], place: str) -> None:
+    assert schema.Rates.read(Reader(RATES_SAMPLE, "")).to_dict() == RATES_SAMPLE
+    with pytest.raises(MalformedResult) as caught:
+        schema.Rates.read(Reader({**RATES_SAMPLE, **change}, "sm_read"))
+    assert caught.value.read.startswith(f"{place}:")
+
+
+def test_every_way_of_moving_data_is_wanted() -> None:
+    for way in schema.WAYS:
+        lacking = schema.Bandwidth().to_dict()
+        del lacking[way]
+        with pytest.raises(MalformedResult, match=f"key {way}"):
+            schema.Bandwidth.read(Reader(lacking, "bandwidth"))
 
 
 @given(
