@@ -34,6 +34,12 @@ options:
     description:
       - Who the run is, for people. The action plugin says user, controller and process.
     type: str
+  purpose:
+    description:
+      - What the run holds the host for. A run may hold it for several purposes at once, such as
+        builds for two kernels; V(released) gives up this one, and the last gives the lock back.
+    type: str
+    default: change
   lease_seconds:
     description: How long the lock stands without being renewed.
     type: int
@@ -68,6 +74,11 @@ EXAMPLES = r"""
   gpufleet.p2p.host_lock:
     break_lock: true
 
+- name: Hold the builder for one of several builds
+  gpufleet.p2p.host_lock:
+    purpose: build for 6.1.0-56-amd64
+  delegate_to: builder.example.org
+
 - name: Let other runs have the host
   gpufleet.p2p.host_lock:
     state: released
@@ -84,8 +95,8 @@ changed:
 action:
   description:
     - What was done - V(acquired), V(renewed), V(taken_over) from a run whose lease was over or
-      whose process is gone, V(broken), V(released), V(free) (there was nothing to release) or
-      V(held_by_other) (nothing was released).
+      whose process is gone, V(broken), V(released), V(kept) (the run still holds it for another
+      purpose), V(free) (there was nothing to release) or V(held_by_other) (nothing was released).
   returned: success
   type: str
   sample: acquired
@@ -109,6 +120,12 @@ run:
   returned: success
   type: str
   sample: 6a6e1d2f-4f0e-4b43-a0c1-8d1b9f5f6a0d/4026531836/4711/81920
+purposes:
+  description: What that run holds the host for; empty if nobody holds it.
+  returned: success
+  type: list
+  elements: str
+  sample: [change]
 previous_holder:
   description: Who held the lock before; V(null) if nobody.
   returned: success
@@ -167,6 +184,7 @@ def lock(module: AnsibleModule) -> dict[str, Any]:
         run=options["run"],
         holder=options["holder"] or options["run"],
         lease_seconds=options["lease_seconds"],
+        purpose=options["purpose"],
         supersedes=options["supersedes"],
         break_lock=options["break_lock"],
     )
@@ -184,6 +202,7 @@ def result_of(outcome: LockOutcome) -> dict[str, Any]:
         "since": record.since.isoformat() if record else None,
         "expires": record.expires.isoformat() if record else None,
         "run": record.run if record else None,
+        "purposes": list(record.purposes) if record else [],
         "previous_holder": previous.holder if previous else None,
     }
 
@@ -195,6 +214,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
             "run": {"type": "str"},
             "holder": {"type": "str"},
+            "purpose": {"type": "str", "default": "change"},
             "lease_seconds": {"type": "int", "default": 3600},
             "supersedes": {"type": "str"},
             "break_lock": {"type": "bool", "default": False},

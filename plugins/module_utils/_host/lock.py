@@ -6,6 +6,9 @@
 A run takes the lock before it changes the host and renews it as it goes. Another run finds who
 holds it and stops. A lease that ran out, or whose holder is known to be dead, may be taken over.
 
+A run may hold a host for several purposes at once: its hosts are worked on side by side, and two of
+them may have drivers compiled on one builder. It holds the host until the last one is released.
+
 Leases are measured by this host's own wall clock, because nothing else lasts across the reboot in
 the middle of a run. A clock set forward ends a lease early; one set back prolongs it by as much.
 """
@@ -18,7 +21,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from .files import atomic_write, read_bytes, remove
 
 LOCK_PATH = Path("var/lib/gpufleet/lock.json")
 DEFAULT_LEASE_SECONDS = 3600
+DEFAULT_PURPOSE = "change"
 BREAK_REMEDY = "wait for that run to end, or set p2p_break_lock=true if it is known to be dead"
 
 _SCHEMA = 1
@@ -64,13 +68,14 @@ _HOLDER_KEYS = ("run", "holder", "since")
 
 @dataclass(frozen=True)
 class LockRecord:
-    """A lock as the file holds it; times are UTC."""
+    """A lock as the file holds it; times are UTC, ``purposes`` (at least one) are the run's own."""
 
     run: str
     holder: str
     since: datetime
     renewed: datetime
     lease_seconds: int
+    purposes: tuple[str, ...]
 
     @property
     def expires(self) -> datetime:
@@ -89,7 +94,7 @@ class LockRecord:
 
 @dataclass(frozen=True)
 class LockRequest:
-    """What a run asks for.
+    """What a run asks for, and for which ``purpose``.
 
     ``supersedes`` is another run that the caller knows to be dead: its lock, and no other's, is
     taken over. ``break_lock`` takes anyone's.
@@ -98,6 +103,7 @@ class LockRequest:
     run: str
     holder: str
     lease_seconds: int = DEFAULT_LEASE_SECONDS
+    purpose: str = DEFAULT_PURPOSE
     supersedes: str | None = None
     break_lock: bool = False
 
@@ -106,8 +112,8 @@ class LockRequest:
 class LockOutcome:
     """What happened, or in check mode would: ``action`` and the lock that then stands.
 
-    Actions: acquired, renewed, taken_over (lease over or holder dead), broken, released, free
-    (nothing to release), held_by_other (released nothing).
+    Actions: acquired, renewed, taken_over (lease over or holder dead), broken, released, kept (the
+    run holds it for another purpose), free (nothing to release), held_by_other (released nothing).
     """
 
     action: str
@@ -119,7 +125,7 @@ def parse_record(data: bytes) -> LockRecord | None:
     """Return the lock that a file's bytes hold, None where they hold none of this schema."""
     try:
         fields = json.loads(data)
-        if fields["schema"] != _SCHEMA:
+        if fields["schema"] != _SCHEMA or not fields["purposes"]:
             return None
         return LockRecord(
             run=str(fields["run"]),
@@ -127,6 +133,7 @@ def parse_record(data: bytes) -> LockRecord | None:
             since=_utc(fields["since"]),
             renewed=_utc(fields["renewed"]),
             lease_seconds=int(fields["lease_seconds"]),
+            purposes=tuple(map(str, fields["purposes"])),
         )
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
@@ -139,12 +146,13 @@ def plan_hold(current: bytes | None, request: LockRequest, now: datetime) -> Loc
         HostLocked: another run holds it.
     """
     record = None if current is None else parse_record(current)
-    mine = LockRecord(request.run, request.holder, now, now, request.lease_seconds)
+    mine = LockRecord(
+        request.run, request.holder, now, now, request.lease_seconds, (request.purpose,)
+    )
     if current is None:
         return LockOutcome("acquired", mine, None)
     if record is not None and record.run == request.run:
-        renewed = LockRecord(request.run, request.holder, record.since, now, request.lease_seconds)
-        return LockOutcome("renewed", renewed, record)
+        return LockOutcome("renewed", _renewed(record, mine), record)
     if record is not None and (now >= record.expires or record.run == request.supersedes):
         return LockOutcome("taken_over", mine, record)
     if request.break_lock:
@@ -152,12 +160,25 @@ def plan_hold(current: bytes | None, request: LockRequest, now: datetime) -> Loc
     raise HostLocked(record, now)
 
 
+def _renewed(record: LockRecord, mine: LockRecord) -> LockRecord:
+    others = tuple(purpose for purpose in record.purposes if purpose not in mine.purposes)
+    # The lease is one for all purposes: a short one must not end a long one early.
+    lease = max(mine.lease_seconds, record.lease_seconds) if others else mine.lease_seconds
+    return replace(
+        mine, since=record.since, lease_seconds=lease, purposes=(*others, *mine.purposes)
+    )
+
+
 def plan_release(current: bytes | None, request: LockRequest) -> LockOutcome:
     """Return what giving the lock back means; another run's lock stays unless broken."""
     if current is None:
         return LockOutcome("free", None, None)
     record = parse_record(current)
-    if record is not None and record.run in (request.run, request.supersedes):
+    if record is not None and record.run == request.run:
+        others = tuple(purpose for purpose in record.purposes if purpose != request.purpose)
+        kept = replace(record, purposes=others) if others else None
+        return LockOutcome("kept" if kept else "released", kept, record)
+    if record is not None and record.run == request.supersedes:
         return LockOutcome("released", None, record)
     if request.break_lock:
         return LockOutcome("broken", None, record)
@@ -179,13 +200,12 @@ def hold(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockOutc
     with _guarded(path.parent):
         outcome = plan_hold(read_bytes(path), request, _now())
         if outcome.record is not None:
-            text = json.dumps(outcome.record.as_dict(), indent=2, sort_keys=True) + "\n"
-            atomic_write(path, text.encode())
+            _write(path, outcome.record)
         return outcome
 
 
 def release(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockOutcome:
-    """Give the lock back and remove its directory where nothing else is in it.
+    """Give the lock back, or this purpose of it; remove its directory where nothing is left in it.
 
     Raises:
         LockBusy: another process did not leave the directory in time.
@@ -200,7 +220,14 @@ def release(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockO
             remove(path)
             with contextlib.suppress(OSError):  # other state of gpufleet's is in it
                 path.parent.rmdir()
+        elif outcome.action == "kept":
+            _write(path, outcome.record)
         return outcome
+
+
+def _write(path: Path, record: LockRecord) -> None:
+    text = json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n"
+    atomic_write(path, text.encode())
 
 
 @contextlib.contextmanager

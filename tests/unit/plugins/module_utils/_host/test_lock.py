@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -33,16 +34,27 @@ ADA = LockRequest("run-a", "ada@one pid 1", lease_seconds=600)
 BOB = LockRequest("run-b", "bob@two pid 2", lease_seconds=600)
 
 
+NO_PURPOSE = (
+    b'{"schema": 1, "run": "run-a", "holder": "ada", "since": "2026-11-23T09:30:00+00:00",'
+    b' "renewed": "2026-11-23T09:30:00+00:00", "lease_seconds": 600, "purposes": []}'
+)
+
+
 def held_by(request: LockRequest, at: datetime = NOW) -> bytes:
     """Return the lock file that ``request`` wrote at that time."""
-    record = LockRecord(request.run, request.holder, at, at, request.lease_seconds)
+    purposes = (request.purpose,)
+    return data_of(LockRecord(request.run, request.holder, at, at, request.lease_seconds, purposes))
+
+
+def data_of(record: LockRecord) -> bytes:
+    """Return the file that holds the record."""
     return json.dumps(record.as_dict()).encode()
 
 
 def test_free_host_is_acquired() -> None:
     outcome = plan_hold(None, ADA, NOW)
     assert outcome.action == "acquired"
-    assert outcome.record == LockRecord("run-a", "ada@one pid 1", NOW, NOW, 600)
+    assert outcome.record == LockRecord("run-a", "ada@one pid 1", NOW, NOW, 600, ("change",))
     assert outcome.previous is None
 
 
@@ -57,6 +69,48 @@ def test_same_run_renews_and_keeps_since() -> None:
 
 def test_same_run_renews_even_after_its_lease_ran_out() -> None:
     assert plan_hold(held_by(ADA), ADA, NOW + timedelta(days=1)).action == "renewed"
+
+
+def test_run_keeps_the_host_until_its_last_purpose_is_released() -> None:
+    """Two hosts of one run have drivers built on one builder; the first to finish is not alone."""
+    one, two = (replace(ADA, purpose=f"build {kernel}") for kernel in ("6.1.0", "6.12.0"))
+    both = plan_hold(held_by(one), two, NOW)
+    assert both.action == "renewed"
+    assert both.record is not None
+    assert both.record.purposes == ("build 6.1.0", "build 6.12.0")
+    left = plan_release(data_of(both.record), one)
+    assert left.action == "kept"
+    assert left.record == replace(both.record, purposes=("build 6.12.0",))
+    with pytest.raises(HostLocked):
+        plan_hold(data_of(left.record), BOB, NOW)
+    assert plan_release(data_of(left.record), two).action == "released"
+
+
+def test_purpose_that_is_not_held_releases_nothing() -> None:
+    built = replace(ADA, purpose="build 6.1.0")
+    outcome = plan_release(held_by(built), ADA)
+    assert outcome.action == "kept"
+    assert outcome.record == outcome.previous
+
+
+def test_purpose_with_a_shorter_lease_does_not_shorten_another() -> None:
+    brief = replace(ADA, purpose="look", lease_seconds=5)
+    both = plan_hold(held_by(ADA), brief, NOW)
+    assert both.record is not None
+    assert both.record.lease_seconds == ADA.lease_seconds
+    alone = plan_hold(held_by(ADA), replace(ADA, lease_seconds=5), NOW)
+    assert alone.record is not None
+    assert alone.record.lease_seconds == 5
+
+
+def test_dead_run_leaves_none_of_its_purposes() -> None:
+    dead = plan_hold(held_by(ADA), replace(ADA, purpose="build 6.1.0"), NOW).record
+    assert dead is not None
+    succeeding = LockRequest("run-b", "bob", supersedes="run-a")
+    taken = plan_hold(data_of(dead), succeeding, NOW).record
+    assert taken is not None
+    assert (taken.run, taken.purposes) == ("run-b", (succeeding.purpose,))
+    assert plan_release(data_of(dead), succeeding).action == "released"
 
 
 def test_other_run_is_told_who_holds_since_when() -> None:
@@ -108,7 +162,9 @@ def test_dead_run_is_superseded_by_name_only() -> None:
         plan_hold(held_by(ADA), of_another, NOW)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b'{"schema": 2}', b"\xff", b"{"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"null", b'{"schema": 2}', b"\xff", b"{", NO_PURPOSE]
+)
 def test_unreadable_lock_stops_until_broken(data: bytes) -> None:
     with pytest.raises(HostLocked, match="no lock of this release"):
         plan_hold(data, BOB, NOW)
@@ -123,10 +179,17 @@ def test_any_bytes_are_a_lock_or_none(data: bytes) -> None:
     parse_record(data)
 
 
-@given(st.text(), st.text(), st.integers(1, 10**6), st.datetimes(timezones=st.just(UTC)))
-def test_record_survives_the_file(run: str, holder: str, lease: int, moment: datetime) -> None:
-    record = LockRecord(run, holder, moment, moment, lease)
-    assert parse_record(json.dumps(record.as_dict()).encode()) == record
+@given(
+    st.text(),
+    st.integers(1, 10**6),
+    st.datetimes(timezones=st.just(UTC)),
+    st.lists(st.text(), min_size=1),
+)
+def test_record_survives_the_file(
+    name: str, lease: int, moment: datetime, purposes: list[str]
+) -> None:
+    record = LockRecord(name, name[::-1], moment, moment, lease, tuple(purposes))
+    assert parse_record(data_of(record)) == record
 
 
 def test_hold_and_release_leave_no_trace(tmp_path: Path) -> None:
@@ -136,6 +199,19 @@ def test_hold_and_release_leave_no_trace(tmp_path: Path) -> None:
     assert release(tmp_path, ADA).action == "released"
     assert not (tmp_path / LOCK_PATH).parent.exists()
     assert release(tmp_path, ADA).action == "free"
+
+
+def test_released_purpose_leaves_the_file_to_the_others(tmp_path: Path) -> None:
+    build = replace(ADA, purpose="build 6.1.0")
+    hold(tmp_path, ADA)
+    hold(tmp_path, build)
+    assert release(tmp_path, ADA, dry_run=True).action == "kept"
+    assert release(tmp_path, ADA).action == "kept"
+    with pytest.raises(HostLocked):
+        hold(tmp_path, BOB)
+    assert release(tmp_path, ADA).action == "kept"
+    assert release(tmp_path, build).action == "released"
+    assert hold(tmp_path, BOB).action == "acquired"
 
 
 def test_release_spares_the_other_state_of_gpufleet(tmp_path: Path) -> None:
