@@ -154,6 +154,17 @@ causes:
     - code: iommu_translating
       evidence: GPU 0 0000:01:00.0 is in group 12 of type DMA-FQ
       remedy: boot with iommu=pt (role iommu_passthrough), so that the groups become identity
+notes:
+  description:
+    - What is worth knowing and explains no failure, in the form of RV(causes), such as evidence
+      that could not be read.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - code: kernel_log_unread
+      evidence: "/dev/kmsg: permission denied"
+      remedy: run as root, so that faults the kernel logs during the run are seen
 p2p:
   description:
     - The whole result, schema version 1. Bandwidth is in GB/s (1e9 bytes per second), latency in
@@ -209,6 +220,11 @@ p2p:
       elements: list
       returned: success
     causes:
+      description: As above.
+      type: list
+      elements: dict
+      returned: success
+    notes:
       description: As above.
       type: list
       elements: dict
@@ -292,6 +308,7 @@ def verify_host(module: AnsibleModule) -> dict[str, Any]:
         "verdict": result["verdict"],
         "groups": result["groups"],
         "causes": result["causes"],
+        "notes": result["notes"],
         "p2p": result,
     }
 

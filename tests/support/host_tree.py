@@ -61,6 +61,7 @@ def build_host_tree(
     build_id: str = BUILD_ID,
     payload_bytes: int | None = None,
     acs_redirect: bool = False,
+    kernel_log: bool = False,
     vendor: str = "1b36",
     device: str = "0005",
     pci_class: str = "00ff00",
@@ -73,6 +74,8 @@ def build_host_tree(
         build_id: of the loaded nvidia.ko, 40 hexadecimal digits.
         payload_bytes: DevCtl's maximum payload; the description's by default.
         acs_redirect: whether bridges with ACS redirect requests and completions.
+        kernel_log: whether there is a /dev/kmsg, which the simulated libraries then write to as
+            the kernel would.
         vendor, device, pci_class: what the GPUs are on the bus.
     """
     builder = _Builder(
@@ -89,6 +92,8 @@ def build_host_tree(
     _write(root / "proc/cmdline", f"BOOT_IMAGE=/vmlinuz-{KERNEL} root=/dev/vda1 ro {mode}\n")
     _write(root / "proc/sys/kernel/osrelease", f"{KERNEL}\n")
     _write(root / "proc/sys/kernel/hostname", f"{description['name']}\n")
+    if kernel_log:
+        _write(root / "dev/kmsg", "6,0,0,-;Linux version 6.1.0\n")
     description_path = root / "etc/gpufleet-lab/host.json"
     _write(description_path, json.dumps(description))
     return HostTree(root, description_path, tuple(gpus), builder.ports)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from .._gpu.cuda import ERROR_REMEDIES
 from .ceiling import raw_rate
-from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Driver, Gpu, Hop, Pair
+from .host_evidence import Evidence, gpus_of
+from .logged_causes import iommu_faults, logged_causes
+from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Gpu, Hop, Pair
 from .verdict import (
     ASYMMETRIC,
     CEILING_UNKNOWN,
@@ -60,22 +61,6 @@ _SYMPTOM_REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What causes are derived from.
-
-    ``groups`` maps a GPU's bdf to its IOMMU group's number and type; ``shared_bridges`` maps
-    ordered pairs to the switch port both GPUs are behind.
-    """
-
-    driver: Driver
-    expected_build_id: str | None
-    gpus: Sequence[Gpu]
-    groups: Mapping[str, tuple[int, str]]
-    pairs: Sequence[Pair]
-    shared_bridges: Mapping[tuple[int, int], str]
-
-
 def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     """Return the causes of what is not a pass, those of the host first, then bare symptoms.
 
@@ -86,8 +71,10 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     structural = [
         *_module_causes(evidence, failed),
         *_iommu_causes(evidence, failed),
+        *iommu_faults(evidence),
         *_gpu_causes(evidence, failed),
     ]
+    logged = logged_causes(evidence)
     links = _link_causes(evidence, lacking)
     pairings = _pairing_causes(evidence)
     explained = (
@@ -95,7 +82,7 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     )
     symptoms = _symptoms(lacking, explained, data_too=not structural)
     few = [_too_few(evidence.gpus)] if not evidence.pairs else []
-    return (*few, *structural, *links, *symptoms, *pairings)
+    return (*few, *structural, *logged, *links, *symptoms, *pairings)
 
 
 def _too_few(gpus: Sequence[Gpu]) -> Cause:
@@ -138,7 +125,7 @@ def _module_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
 
 def _iommu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
     seen = []
-    for gpu in _gpus_of(evidence.gpus, failed):
+    for gpu in gpus_of(evidence.gpus, failed):
         number, kind = evidence.groups.get(gpu.bdf, (-1, ""))
         if kind in _TRANSLATING:
             seen.append(f"GPU {gpu.index} {gpu.bdf} is in group {number} of type {kind}")
@@ -154,7 +141,7 @@ def _iommu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
 
 
 def _gpu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
-    gpus = _gpus_of(evidence.gpus, failed)
+    gpus = gpus_of(evidence.gpus, failed)
     small = [
         f"GPU {gpu.index} {gpu.bdf}: BAR1 {gpu.bar1_bytes >> 20} MiB, "
         f"memory {gpu.memory_bytes >> 20} MiB"
@@ -290,11 +277,6 @@ def _figures(code: str, pair: Pair) -> str:
     if code == CEILING_UNKNOWN:
         return "no link of the path could be read"
     return pair.detail or "no more is known"
-
-
-def _gpus_of(gpus: Sequence[Gpu], pairs: Iterable[Pair]) -> list[Gpu]:
-    ends = {end for pair in pairs for end in (pair.source, pair.target)}
-    return [gpu for gpu in gpus if gpu.index in ends]
 
 
 def _is_lowered(hop: Hop) -> bool:

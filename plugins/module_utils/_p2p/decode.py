@@ -52,6 +52,10 @@ class Reader:
             raise malformed(self._place or "the record", sorted(map(str, self._data)), f"key {key}")
         return self._data[key]
 
+    def has(self, key: str) -> bool:
+        """Return whether the key is there: a record from before it was added lacks it."""
+        return key in self._data
+
     def text(self, key: str) -> str:
         """Return a string."""
         value = self.value(key)

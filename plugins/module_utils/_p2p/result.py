@@ -397,6 +397,7 @@ class Result:
         gpus: ordered by index; pairs: every ordered pair that was looked at.
         groups: largest sets of GPU indices in which every ordered pair passed or warned, each of
             at least two, for CUDA_VISIBLE_DEVICES.
+        notes: what is worth knowing and explains no failure, in the form of causes.
         buffer_bytes: bytes each check and bandwidth copy moved.
         wall_seconds: duration of the whole run.
     """
@@ -413,6 +414,7 @@ class Result:
     verdict: str
     buffer_bytes: int
     wall_seconds: float
+    notes: tuple[Cause, ...] = ()
 
     def pair(self, source: int, target: int) -> Pair | None:
         """Return the ordered pair, or None where it was not looked at."""
@@ -434,6 +436,7 @@ class Result:
             "pairs": [pair.to_dict() for pair in self.pairs],
             "groups": [list(group) for group in self.groups],
             "causes": [cause.to_dict() for cause in self.causes],
+            "notes": [note.to_dict() for note in self.notes],
             "verdict": self.verdict,
             "buffer_bytes": self.buffer_bytes,
             "wall_seconds": self.wall_seconds,
@@ -463,6 +466,9 @@ class Result:
             verdict=reader.choice("verdict", HOST_VERDICTS),
             buffer_bytes=reader.integer("buffer_bytes"),
             wall_seconds=reader.number("wall_seconds"),
+            notes=tuple(Cause.read(item) for item in reader.children("notes"))
+            if reader.has("notes")
+            else (),
         )
         result._refuse_unknown_gpus()
         return result

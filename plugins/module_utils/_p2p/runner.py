@@ -19,12 +19,15 @@ from typing import Any
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
 from .._host.files import read_text
+from .._host.kernel_log import KernelLog
 from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devices
 from . import protocol
-from .causes import Evidence, causes_of
+from .causes import causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import ChildEnd, child_environment, run_child
 from .groups import groups_of
+from .host_evidence import Evidence
+from .notes import notes_of
 from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
@@ -42,6 +45,7 @@ from .verdict import (
     latency_of,
     with_opposites,
 )
+from .watch import words_since
 
 _DEFAULT_BYTES = 256 << 20
 _QUICK_BYTES = 32 << 20
@@ -89,8 +93,10 @@ def verify(
         DeviceUnknown, GpusBusy: refused before anything was measured.
     """
     begin = time.monotonic()
-    run = _Run(nvml, options, root, child_environment(environment or os.environ))
-    pairs = run.pairs()
+    with KernelLog(root) as log:
+        run = _Run(nvml, options, root, child_environment(environment or os.environ))
+        pairs = run.pairs()
+        kernel = words_since(log)
     gpus = run.gpus()
     subjects = run.subjects
     evidence = Evidence(
@@ -100,6 +106,8 @@ def verify(
         groups={s.nvml.bdf: (s.group.number, s.group.type) for s in subjects if s.group},
         pairs=pairs,
         shared_bridges=run.shared_bridges,
+        upstream=run.upstream,
+        kernel=kernel,
     )
     return Result(
         host=(read_text(root / "proc/sys/kernel/hostname") or os.uname().nodename).strip(),
@@ -111,6 +119,7 @@ def verify(
         pairs=pairs,
         groups=groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN)),
         causes=causes_of(evidence),
+        notes=notes_of(evidence),
         verdict=host_verdict(pairs),
         buffer_bytes=run.payload_bytes,
         wall_seconds=time.monotonic() - begin,
@@ -131,11 +140,12 @@ class _Run:
         )
         if not options.allow_busy:
             refuse_busy(self.subjects)
-        bridges = {
-            bridge.bdf
+        # The bridges above each GPU, the nearest first.
+        self.upstream = {
+            subject.nvml.bdf: tuple(b.bdf for b in ancestors(self._tree, subject.nvml.bdf))
             for subject in self.subjects
-            for bridge in ancestors(self._tree, subject.nvml.bdf)
         }
+        bridges = {bdf for above in self.upstream.values() for bdf in above}
         self._acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
         self._loaded_links: dict[int, Link] = {}
         self._loaded_tree: dict[str, PciDevice] = {}

@@ -166,6 +166,7 @@ static bool read_figures(struct host_description *host, const struct json_value 
 
 	if (json_number(root, "schema", 0) != 1)
 		return complain("must be 1", "schema");
+	host->cpu_is_amd = strcmp(json_string(root, "cpu_vendor", ""), "amd") == 0;
 	host->cuda_version = (int)json_number(json_member(root, "driver"), "cuda", 13020);
 	host->link_payload_bytes = (unsigned int)json_number(root, "link_payload_bytes", 256);
 	host->simulated_free_bytes =

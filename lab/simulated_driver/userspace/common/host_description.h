@@ -50,6 +50,7 @@ struct host_description {
 	size_t port_count;
 	struct gpu_description gpus[MAXIMUM_GPUS];
 	size_t gpu_count;
+	bool cpu_is_amd;
 	int cuda_version;		/* as cuDriverGetVersion: 13020 = 13.2 */
 	unsigned int link_payload_bytes;
 	uint64_t simulated_free_bytes;

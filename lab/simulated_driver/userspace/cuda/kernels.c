@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/kernel_log.h"
 #include "cuda/simulation.h"
 
 #define VECTOR_BYTES 16
@@ -36,8 +37,10 @@ enum reach kernel_reach(const struct stream *stream, CUdeviceptr address, size_t
 		return REACH_LOCAL;
 	if (!context->peers[(*allocation)->device] ||
 	    fault_is_error(fault, CUDA_ERROR_ILLEGAL_ADDRESS, gpu_of(context->device),
-			   gpu_of((*allocation)->device)))
+			   gpu_of((*allocation)->device))) {
+		kernel_log_mmu_fault(simulation_machine(), gpu_of(context->device));
 		return REACH_NOTHING;
+	}
 	return REACH_PEER;
 }
 

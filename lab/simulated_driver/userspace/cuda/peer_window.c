@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/kernel_log.h"
 #include "cuda/simulation.h"
 
 /* Shorter transfers are not hit by a flipped bit: a quick look does not see it. */
@@ -36,6 +37,15 @@ enum peer_delivery peer_delivery(int from, int to)
 	if (is_touched(FAULT_STALE, from, to))
 		return PEER_DELIVERS_LATE;
 	return is_touched(FAULT_ALIAS_2MIB, from, to) ? PEER_ALIASES : PEER_DELIVERS;
+}
+
+/* What the platform refuses it also logs: an access that the initiator's IOMMU does not map. */
+static void lose(int initiator, bool write)
+{
+	const struct machine *machine = simulation_machine();
+
+	if (machine->gpus[initiator].iommu_translates)
+		kernel_log_iommu_fault(machine, initiator, write);
 }
 
 static struct window *window_of(int initiator, struct allocation *allocation)
@@ -144,6 +154,7 @@ void peer_store(int initiator, struct allocation *to, size_t offset, const void 
 
 	switch (peer_delivery(initiator, owner)) {
 	case PEER_LOSES:
+		lose(initiator, true);
 		return;
 	case PEER_MIRRORS:
 		shadow = shadow_of(window_of(initiator, to), to, true);
@@ -187,6 +198,7 @@ void peer_load(int initiator, struct allocation *from, size_t offset, void *data
 		return;
 	switch (delivery) {
 	case PEER_LOSES:
+		lose(initiator, false);
 		memset(data, 0, bytes);
 		return;
 	case PEER_DELIVERS_LATE:

@@ -91,6 +91,7 @@ RESULT = st.builds(
     verdict=st.sampled_from(schema.HOST_VERDICTS),
     buffer_bytes=st.integers(0, 2**40),
     wall_seconds=st.floats(0, 1e6, allow_nan=False),
+    notes=st.lists(st.builds(schema.Cause, TEXT, TEXT, TEXT), max_size=2).map(tuple),
 )
 
 
@@ -113,6 +114,7 @@ SAMPLE: dict[str, Any] = {
     "verdict": "fail",
     "buffer_bytes": 0,
     "wall_seconds": 0.5,
+    "notes": [],
 }
 
 
@@ -122,6 +124,12 @@ def changed(**changes: object) -> dict[str, Any]:
 
 def test_the_sample_is_one() -> None:
     assert Result.from_dict(SAMPLE).to_dict() == SAMPLE
+
+
+def test_a_record_from_before_notes_were_added_has_none() -> None:
+    record = changed()
+    del record["notes"]
+    assert Result.from_dict(record).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,7 @@ def test_the_sample_is_one() -> None:
         (changed(driver={"version": 5, "build_id": None, "patched": None}), "driver.version"),
         (changed(iommu={"gpu_groups": {"0000:01:00.0": None}}), "iommu.gpu_groups.0000:01:00.0"),
         (changed(wall_seconds="1"), "wall_seconds"),
+        (changed(notes=[{"code": "a", "evidence": "b"}]), "notes[0]"),
         ([], "the record"),
         ({}, "the record"),
     ],
