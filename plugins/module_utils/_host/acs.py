@@ -20,14 +20,24 @@ from .config_space import (
 )
 from .pci import EXTENDED_BYTES, read_config
 
-# The control bits that redirect peer-to-peer traffic: requests, completions, and (by egress
-# control) chosen ports.
-_REDIRECT_BITS = (("RR", 0x04), ("CR", 0x08), ("EC", 0x20))
+# PCI_ACS_SV to PCI_ACS_DT: source validation, translation blocking, request and completion
+# redirect, upstream forwarding, egress control, direct translated peer-to-peer.
+_BITS = (
+    ("SV", 0x01),
+    ("TB", 0x02),
+    ("RR", 0x04),
+    ("CR", 0x08),
+    ("UF", 0x10),
+    ("EC", 0x20),
+    ("DT", 0x40),
+)
+# Those that redirect peer-to-peer traffic: requests, completions, and chosen ports'.
+_REDIRECTING = ("RR", "CR", "EC")
 
 
 @dataclass(frozen=True)
 class AcsState:
-    """A bridge's ACS: ``redirect`` holds the set ones of RR, CR, EC.
+    """A bridge's ACS: ``bits`` names the set control bits, ``redirect`` those of RR, CR, EC.
 
     ``readable`` is False where extended configuration space was not (it takes root); then
     ``present`` is False and ``control`` None without saying anything about the bridge.
@@ -39,19 +49,28 @@ class AcsState:
     control: int | None
     redirect: tuple[str, ...]
 
+    @property
+    def bits(self) -> tuple[str, ...]:
+        """The set control bits of SV, TB, RR, CR, UF, EC, DT."""
+        return _names(self.control)
+
 
 def parse_acs(bdf: str, config: bytes) -> AcsState:
     """Return the ACS state that a configuration space of up to 4096 bytes tells of."""
     if not _is_complete(config):
         return AcsState(bdf, readable=False, present=False, control=None, redirect=())
     control = acs_control(config)
-    redirect = tuple(name for name, bit in _REDIRECT_BITS if control is not None and control & bit)
+    redirect = tuple(name for name in _names(control) if name in _REDIRECTING)
     return AcsState(bdf, True, control is not None, control, redirect)
 
 
 def read_acs(root: Path, bdf: str) -> AcsState:
     """Return the ACS state of the function at ``bdf``."""
     return parse_acs(bdf, read_config(root, bdf, EXTENDED_BYTES))
+
+
+def _names(control: int | None) -> tuple[str, ...]:
+    return tuple(name for name, bit in _BITS if control is not None and control & bit)
 
 
 def _is_complete(config: bytes) -> bool:

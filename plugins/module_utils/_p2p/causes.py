@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._gpu.cuda import ERROR_REMEDIES
-from .ceiling import raw_rate
 from .host_evidence import Evidence, gpus_of
+from .link_causes import link_causes
 from .logged_causes import iommu_faults, logged_causes
-from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Gpu, Hop, Pair
+from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Gpu, Pair
 from .verdict import (
     ASYMMETRIC,
     CEILING_UNKNOWN,
@@ -75,7 +75,7 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
         *_gpu_causes(evidence, failed),
     ]
     logged = logged_causes(evidence)
-    links = _link_causes(evidence, lacking)
+    links = link_causes(evidence, lacking)
     pairings = _pairing_causes(evidence)
     explained = (
         {P2P_UNSUPPORTED} if any(c.code == "stock_module_loaded" for c in structural) else set()
@@ -169,53 +169,6 @@ def _gpu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
     return causes
 
 
-def _link_causes(evidence: Evidence, lacking: Sequence[Pair]) -> list[Cause]:
-    """Links that trained low, uplinks that are slower than the cards', ports that redirect."""
-    slow = [pair for pair in lacking if SLOW in pair.reasons or ASYMMETRIC in pair.reasons]
-    own = {gpu.bdf for gpu in evidence.gpus}
-    lowered = {_words(hop) for pair in slow for hop in pair.hops if _is_lowered(hop)}
-    uplinks = {
-        _words(slowest)
-        for pair in slow
-        for slowest in [_slowest(pair.hops)]
-        if slowest is not None and slowest.bdf not in own
-    }
-    redirects = {
-        f"the port above {hop.bdf} sets {', '.join(hop.redirect)}"
-        for pair in lacking
-        if (pair.source, pair.target) in evidence.shared_bridges
-        for hop in pair.hops
-        if hop.redirect
-    }
-    causes = []
-    if lowered:
-        causes.append(
-            Cause(
-                "link_downtrained",
-                "; ".join(sorted(lowered)),
-                "reseat the card, change the riser, or set the slot's generation in the firmware",
-            )
-        )
-    if uplinks:
-        causes.append(
-            Cause(
-                "chipset_slot",
-                "the slowest hop is an uplink: " + "; ".join(sorted(uplinks)),
-                "move the cards to slots on CPU lanes",
-            )
-        )
-    if redirects:
-        causes.append(
-            Cause(
-                "acs_redirect",
-                "; ".join(sorted(redirects)),
-                "turn ACS off for these ports in the firmware or with setpci at boot, if no "
-                "virtual machine needs it",
-            )
-        )
-    return causes
-
-
 def _pairing_causes(evidence: Evidence) -> list[Cause]:
     named = (
         (MIXED_GENERATIONS, "use GPUs of one generation together: see groups"),
@@ -277,19 +230,3 @@ def _figures(code: str, pair: Pair) -> str:
     if code == CEILING_UNKNOWN:
         return "no link of the path could be read"
     return pair.detail or "no more is known"
-
-
-def _is_lowered(hop: Hop) -> bool:
-    return bool(
-        (hop.gen and hop.max_gen and hop.gen < hop.max_gen)
-        or (hop.width and hop.max_width and hop.width < hop.max_width)
-    )
-
-
-def _slowest(hops: Sequence[Hop]) -> Hop | None:
-    known = [(raw_rate(hop.gen, hop.width), hop) for hop in hops if hop.gen and hop.width]
-    return min(known, key=lambda item: item[0])[1] if known else None
-
-
-def _words(hop: Hop) -> str:
-    return f"{hop.bdf} runs at gen {hop.gen} x{hop.width} of gen {hop.max_gen} x{hop.max_width}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .._host.acs import AcsState
 from .._host.kernel_faults import Fault
 from .result import Driver, Gpu, Pair
 
@@ -30,7 +31,7 @@ class Evidence:
 
     ``groups`` maps a GPU's bdf to its IOMMU group's number and type; ``shared_bridges`` maps
     ordered pairs to the switch port both GPUs are behind; ``upstream`` maps a GPU's bdf to the
-    bridges above it, the nearest first.
+    bridges above it, the nearest first; ``acs`` maps a bridge's bdf to its Access Control Services.
     """
 
     driver: Driver
@@ -40,6 +41,7 @@ class Evidence:
     pairs: Sequence[Pair]
     shared_bridges: Mapping[tuple[int, int], str]
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    acs: Mapping[str, AcsState] = field(default_factory=dict)
     kernel: KernelWords = KernelWords()
 
 

@@ -6,12 +6,38 @@
 from __future__ import annotations
 
 from .host_evidence import Evidence
-from .result import Cause
+from .link_causes import ports_below_shared, redirect_causes
+from .result import FAIL, PASS, WARN, Cause
 
 
 def notes_of(evidence: Evidence) -> tuple[Cause, ...]:
     """Return the notes on a run, in the form of causes; each is said once."""
-    return tuple(_kernel_log(evidence))
+    return (*_redirects(evidence), *_acs_unread(evidence), *_kernel_log(evidence))
+
+
+def _redirects(evidence: Evidence) -> list[Cause]:
+    """Return that data of pairs that passed takes the way through the host, too."""
+    lacking = [pair for pair in evidence.pairs if pair.verdict in (FAIL, WARN)]
+    if redirect_causes(evidence, lacking):
+        return []  # told as a cause
+    return redirect_causes(evidence, [pair for pair in evidence.pairs if pair.verdict == PASS])
+
+
+def _acs_unread(evidence: Evidence) -> list[Cause]:
+    ports = {port for pair in evidence.pairs for port in ports_below_shared(evidence, pair)}
+    unread = sorted(
+        port for port in ports if port in evidence.acs and not evidence.acs[port].readable
+    )
+    if not unread:
+        return []
+    return [
+        Cause(
+            "acs_unread",
+            f"the extended configuration space of {', '.join(unread)} could not be read, so "
+            "whether they redirect peer traffic is unknown",
+            "run as root, on the host itself",
+        )
+    ]
 
 
 def _kernel_log(evidence: Evidence) -> list[Cause]:

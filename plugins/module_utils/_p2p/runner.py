@@ -107,6 +107,7 @@ def verify(
         pairs=pairs,
         shared_bridges=run.shared_bridges,
         upstream=run.upstream,
+        acs=run.acs,
         kernel=kernel,
     )
     return Result(
@@ -146,7 +147,7 @@ class _Run:
             for subject in self.subjects
         }
         bridges = {bdf for above in self.upstream.values() for bdf in above}
-        self._acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
+        self.acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
         self._loaded_links: dict[int, Link] = {}
         self._loaded_tree: dict[str, PciDevice] = {}
         # GPUs on which a child is stuck in the kernel: another one would join it.
@@ -276,7 +277,7 @@ class _Run:
         excluded: tuple[str, ...],
     ) -> Pair:
         pcie = path_between(
-            self._loaded_tree or self._tree, self._acs, source.nvml.bdf, target.nvml.bdf
+            self._loaded_tree or self._tree, self.acs, source.nvml.bdf, target.nvml.bdf
         )
         if pcie.shared_bridge is not None:
             self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge

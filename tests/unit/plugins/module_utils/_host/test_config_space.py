@@ -86,6 +86,12 @@ def test_acs_control_names_what_redirects(control: int, redirect: tuple[str, ...
     assert state.redirect == redirect
 
 
+def test_every_acs_bit_has_its_name() -> None:
+    names = [parse_acs("0000:00:01.0", space(acs=1 << bit)).bits for bit in range(7)]
+    assert names == [("SV",), ("TB",), ("RR",), ("CR",), ("UF",), ("EC",), ("DT",)]
+    assert parse_acs("0000:00:01.0", space(acs=0xFF80)).bits == ()
+
+
 def test_bridge_without_acs_is_readable_and_has_none() -> None:
     state = parse_acs("0000:00:01.0", space())
     assert (state.readable, state.present, state.control) == (True, False, None)

@@ -12,7 +12,6 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
     Capability,
     Cause,
     Driver,
-    Hop,
 )
 from support.evidence import EXPECTED, evidence, gpu, pair
 
@@ -69,25 +68,6 @@ def test_a_small_bar_and_a_display_on_failing_gpus() -> None:
     causes = causes_of(evidence(*DROPPED, gpus=gpus))
     assert codes(causes) == ["bar1_small", "display_attached"]
     assert "BAR1 256 MiB, memory 32768 MiB" in causes[0].evidence
-
-
-def test_slow_links_are_told_apart() -> None:
-    lowered = Hop("0000:01:00.0", 1, 16, 5, 16)
-    uplink = Hop("0000:05:00.0", 4, 4, 4, 4)
-    full = Hop("0000:02:00.0", 5, 16, 5, 16)
-    down = causes_of(evidence(pair(0, 1, "warn", "slow", hops=(lowered, full))))
-    assert codes(down) == ["link_downtrained", "slow"]
-    assert "gen 1 x16 of gen 5 x16" in down[0].evidence
-    chipset = causes_of(evidence(pair(0, 1, "fail", "slow", hops=(full, uplink))))
-    assert codes(chipset) == ["chipset_slot", "slow"]
-
-
-def test_redirection_is_blamed_only_behind_a_shared_switch() -> None:
-    hops = (Hop("0000:01:00.0", 4, 16, 4, 16, ("RR", "CR")), Hop("0000:02:00.0", 4, 16, 4, 16))
-    slow = pair(0, 1, "warn", "slow", hops=hops)
-    assert "acs_redirect" not in codes(causes_of(evidence(slow)))
-    shared = causes_of(evidence(slow, shared_bridges={(0, 1): "0000:05:00.0"}))
-    assert "acs_redirect" in codes(shared)
 
 
 def test_what_the_host_does_not_explain_is_told_as_symptom_with_a_remedy() -> None:
