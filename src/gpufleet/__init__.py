@@ -14,6 +14,7 @@ from __future__ import annotations
 from .errors import FleetError, GpufleetError, Interrupted
 from .events import Event
 from .fleet import Fleet
+from .local import verify_here
 from .results import FleetResult, HostRecord, HostResult, Result
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "HostResult",
     "Interrupted",
     "Result",
+    "verify_here",
 ]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command ``gpufleet``: the four actions on a fleet, and the lab."""
+"""The command ``gpufleet``: the four actions on a fleet, this machine, and the lab."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from rich.text import Text
 from .errors import FleetError, GpufleetError, Interrupted
 from .fleet import Fleet
 from .lab.cli import add_parser as add_lab_parser
+from .output import JSON, write_atomically
 from .results import (
     FAILED,
     NOT_REACHED,
@@ -30,6 +31,13 @@ from .results import (
     SCHEMA_VERSION,
     UNREACHABLE,
     FleetResult,
+)
+from .verification_cli import (
+    add_show_parser,
+    add_verify_options,
+    fleet_variables,
+    refuse_single_host_format,
+    run_verify_here,
 )
 from .view import view_for
 
@@ -40,12 +48,25 @@ EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
 EXIT_INTERRUPTED = 130
 
-USAGE_ERRORS = ("inventory_missing", "variables_missing", "variables_malformed", "no_hosts")
+USAGE_ERRORS = (
+    "device_unknown",
+    "format_of_one_host",
+    "inventory_missing",
+    "no_hosts",
+    "output_unwritable",
+    "result_malformed",
+    "result_unreadable",
+    "variables_malformed",
+    "variables_missing",
+    "verification_missing",
+)
+# This machine was not measured, for a reason that its operator can mend.
+REFUSALS = ("gpus_busy", "nvml_unavailable")
 
 ACTIONS = {
     "preflight": "read every host and evaluate the gates; changes nothing",
     "apply": "take every host to verified peer-to-peer, batch by batch",
-    "verify": "verify every pair of GPUs; changes nothing",
+    "verify": "verify every pair of GPUs, of this machine or of a fleet; changes nothing",
     "rollback": "take every host back to what it was",
 }
 
@@ -59,6 +80,17 @@ exit codes:
   130  interrupted
 """
 
+VERIFY_EPILOG = """\
+Without an inventory this machine is verified. Exit codes then:
+  0    pass: every pair gets the right data as fast as its link allows
+  1    fail, or the measurement itself failed
+  2    the command line is wrong
+  3    nothing was measured: programs use the GPUs, or there is no driver
+  5    warn: right data, but a pair is slower than it should be or not all could be checked
+  130  interrupted
+
+With an inventory, """
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
@@ -67,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name, ``sys.argv`` by default.
     """
     parsed = _parser().parse_args(arguments)
-    as_json = bool(getattr(parsed, "json", False))
+    as_json = getattr(parsed, "format", "") == JSON or bool(getattr(parsed, "json", False))
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return int(parsed.run(parsed))
@@ -78,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except GpufleetError as error:
         _tell_error(error, as_json)
+        if error.code in REFUSALS:
+            return EXIT_REFUSED
         return EXIT_USAGE if error.code in USAGE_ERRORS else EXIT_FAILED
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -96,11 +130,18 @@ def _parser() -> argparse.ArgumentParser:
             action,
             help=sentence,
             description=f"{sentence[0].upper()}{sentence[1:]}.",
-            epilog=EPILOG,
+            epilog=VERIFY_EPILOG + EPILOG if action == "verify" else EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add_fleet_options(action_parser)
+        if action == "verify":
+            add_verify_options(action_parser)
+        else:
+            action_parser.add_argument(
+                "--json", action="store_true", help="print one JSON document on standard output"
+            )
         action_parser.set_defaults(run=_run_action, action=action)
+    add_show_parser(subparsers)
     add_lab_parser(subparsers)
     return parser
 
@@ -128,7 +169,6 @@ def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
         help="a variable (a string), a JSON or YAML mapping in braces, or a file; may repeat",
     )
     add("--report-dir", metavar="DIR", help="folder of the report (default: ./gpufleet-report)")
-    add("--json", action="store_true", help="print one JSON document on standard output")
     add(
         "--keep",
         action="store_true",
@@ -137,8 +177,20 @@ def _add_fleet_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_action(parsed: argparse.Namespace) -> int:
+    as_json, output = False, None
+    if parsed.action == "verify":
+        if not (parsed.inventory or _inventory_of_environment()):
+            return run_verify_here(parsed)
+        refuse_single_host_format(parsed)
+        as_json, output = parsed.format == JSON, parsed.output
+    else:
+        as_json = parsed.json
     result = _run_fleet(parsed)
-    _tell_result(result, parsed.json)
+    text = _result_text(result, as_json)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(output, text)
     return exit_code(result)
 
 
@@ -148,6 +200,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _run_fleet(parsed: argparse.Namespace) -> FleetResult:
     variables, files = parse_extra_vars(parsed.extra_vars)
+    if parsed.action == "verify":
+        variables.update(fleet_variables(parsed))
     # The screen is standard error, so that standard output holds the result and nothing else.
     with view_for(Console(stderr=True), parsed.action) as view:
         fleet = Fleet(
@@ -227,17 +281,15 @@ def exit_code(result: FleetResult) -> int:
     return EXIT_REFUSED if REFUSED in outcomes else EXIT_GOOD
 
 
-def _tell_result(result: FleetResult, as_json: bool) -> None:
+def _result_text(result: FleetResult, as_json: bool) -> str:
     if as_json:
-        json.dump(result.to_dict(), sys.stdout, indent=2, sort_keys=True)
-        sys.stdout.write("\n")
-        return
+        return json.dumps(result.to_dict(), indent=2, sort_keys=True) + "\n"
     records = [host.record.to_dict() for host in result.hosts]
     report = str(result.report) if result.report else ""
     lines = summary_lines(records, report)
     if result.kept:
         lines.append(f"kept: {result.kept}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _tell_error(error: GpufleetError, as_json: bool) -> None:

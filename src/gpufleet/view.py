@@ -71,6 +71,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return text on one line, without control characters."""
+    return printable(" ".join(text.split()))
+
+
 def clock(seconds: float) -> str:
     """Return a duration as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(int(seconds), 60)
@@ -190,5 +195,5 @@ def _step_line(step: Step) -> str:
         words.append(f"{step.stage}:")
     words.append("lost" if step.state == UNREACHABLE else step.state)
     if step.message:
-        words.append(f"- {printable(' '.join(step.message.split()))}")
+        words.append(f"- {one_line(step.message)}")
     return " ".join(words)

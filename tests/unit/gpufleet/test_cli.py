@@ -8,16 +8,19 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
+from support import sample_results
 
-from gpufleet import cli
-from gpufleet.errors import FleetError
+from gpufleet import cli, verification_cli
+from gpufleet.errors import FleetError, GpufleetError
 from gpufleet.events import Event, event_from_runner
 from gpufleet.progress import Progress
-from gpufleet.results import FleetResult, HostRecord, HostResult
+from gpufleet.results import FleetResult, HostRecord, HostResult, Result
 from gpufleet.view import LineView, clock, printable, view_for
 
 
@@ -59,10 +62,112 @@ def test_missing_inventory_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("INVENTORY", raising=False)
-    assert cli.main(["verify"]) == 2
+    assert cli.main(["preflight"]) == 2
     assert "inventory_missing" in capsys.readouterr().err
-    assert cli.main(["verify", "--json"]) == 2
+    assert cli.main(["preflight", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "inventory_missing"
+
+
+@pytest.fixture(name="here")
+def _here(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What this machine gives: ``result`` or ``error``; ``asked`` holds the options it got."""
+    here: dict[str, Any] = {"result": sample_results.result()}
+
+    def verify_here(**options: object) -> Result:
+        here["asked"] = options
+        if "error" in here:
+            raise GpufleetError(here["error"], read="this", want="that", remedy="do")
+        return cast("Result", here["result"])
+
+    monkeypatch.delenv("INVENTORY", raising=False)
+    monkeypatch.setattr(verification_cli, "verify_here", verify_here)
+    yield here
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("pass", 0), ("fail", 1), ("warn", 5)])
+def test_this_machines_verdict_is_the_exit_code(
+    here: dict[str, Any], capsys: pytest.CaptureFixture[str], verdict: str, code: int
+) -> None:
+    here["result"] = sample_results.result(verdict=verdict)
+    assert cli.main(["verify"]) == code
+    assert "gpu07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("gpus_busy", 3),
+        ("nvml_unavailable", 3),
+        ("device_unknown", 2),
+        ("verification_died", 1),
+    ],
+)
+def test_what_was_not_measured_has_its_exit_code(
+    here: dict[str, Any], capsys: pytest.CaptureFixture[str], error: str, code: int
+) -> None:
+    here["error"] = error
+    assert cli.main(["verify"]) == code
+    assert error in capsys.readouterr().err
+    assert cli.main(["verify", "--format", "json"]) == code
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == error
+
+
+def test_options_of_this_machine(here: dict[str, Any]) -> None:
+    assert cli.main(["verify", "--quick", "--devices", "0, GPU-1,", "--allow-busy"]) == 0
+    assert here["asked"] == {"quick": True, "devices": ["0", "GPU-1"], "allow_busy": True}
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--format", "json"], ["-f", "json"]])
+def test_this_machine_as_json(
+    here: dict[str, Any], capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert cli.main(["verify", *options]) == 0
+    assert Result.from_dict(json.loads(capsys.readouterr().out)) == here["result"]
+
+
+def test_metrics_for_a_file(
+    here: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gpufleet.prom"
+    assert cli.main(["verify", "--format", "prometheus", "--output", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    assert "gpufleet_p2p_verification_timestamp_seconds 1" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "option", [["--limit", "x"], ["-C"], ["-e", "a=1"], ["--report-dir", "x"], ["-t", "verify"]]
+)
+def test_a_fleets_option_without_an_inventory_is_a_usage_error(
+    here: dict[str, Any], capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert cli.main(["verify", *option]) == 2
+    assert "inventory_missing" in capsys.readouterr().err
+    assert "asked" not in here
+
+
+@pytest.mark.parametrize("name", ["classic", "prometheus"])
+def test_a_format_of_one_host_is_refused_for_a_fleet(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert cli.main(["verify", "-i", "a,b", "--format", name]) == 2
+    assert "format_of_one_host" in capsys.readouterr().err
+
+
+def test_a_stored_result_in_every_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(sample_results.one_way_failure().to_dict()), encoding="utf-8")
+    for name, words in (
+        ("table", "✗ fail"),
+        ("json", '"schema": 1'),
+        ("classic", "P2P Connectivity Matrix"),
+        ("prometheus", 'gpufleet_p2p_verdict{verdict="fail"} 1.0'),
+    ):
+        assert cli.main(["show", str(path), "--format", name]) == 0
+        assert words in capsys.readouterr().out
+    assert cli.main(["show", str(tmp_path / "nowhere.json")]) == 2
+    assert "result_unreadable" in capsys.readouterr().err
 
 
 def test_inventory_comes_from_the_environment(
