@@ -41,6 +41,7 @@ class Machine:
                 **os.environ,
                 "LD_LIBRARY_PATH": str(self.libraries),
                 "GPUFLEET_LAB_ROOT": str(self.tree.root),
+                "PYTHONPATH": str(HERE.parents[1]),
                 **self.environment,
             },
             capture_output=True,

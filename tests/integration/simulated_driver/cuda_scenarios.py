@@ -14,152 +14,17 @@ import os
 import random
 import struct
 import sys
-import time
-from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 import pynvml
+from support.cuda_library import CUDA, PTX, CudaFailure, Gpu
+from support.elf_objects import cubin_image
 
 NOT_READY = 600
 ILLEGAL_ADDRESS = 700
 MEGABYTE = 1 << 20
 POISON = 0xA5
-PTX = (
-    ".version 6.3\n.target sm_75\n"
-    + "\n".join(
-        f".visible .entry {name}(.param .u64 a) {{ ret; }}"
-        for name in (
-            "fill_pattern",
-            "verify_pattern",
-            "copy_words",
-            "pointer_chase",
-            "ping_pong",
-            "gate",
-            "unheard_of",
-        )
-    )
-).encode()
-
-
-class CudaFailure(Exception):
-    """A call returned an error: its name and number."""
-
-
-class Library:
-    """libcuda.so.1 with every handle passed as 64 bits."""
-
-    def __init__(self) -> None:
-        self.library = ctypes.CDLL("libcuda.so.1")
-
-    def status(self, name: str, *arguments: Any) -> int:
-        """Return the CUresult of a call; plain integers go as 64 bits."""
-        converted = [c_uint64(a) if isinstance(a, int) else a for a in arguments]
-        return int(getattr(self.library, name)(*converted))
-
-    def call(self, name: str, *arguments: Any) -> None:
-        """Call and raise CudaFailure unless it succeeded."""
-        number = self.status(name, *arguments)
-        if number:
-            raise CudaFailure(name, number)
-
-
-CUDA = Library()
-
-
-class Gpu:
-    """A device with its primary context, one stream of its own and loaded kernels."""
-
-    def __init__(self, ordinal: int) -> None:
-        self.ordinal = ordinal
-        self.context = c_void_p()
-        CUDA.call("cuDevicePrimaryCtxRetain", byref(self.context), c_int(ordinal))
-        self.use()
-        self.stream = c_void_p()
-        CUDA.call("cuStreamCreate", byref(self.stream), c_uint(1))
-        self.module = c_void_p()
-
-    def use(self) -> None:
-        """Make its context the current one."""
-        CUDA.call("cuCtxSetCurrent", self.context)
-
-    def allocate(self, size: int) -> int:
-        """Return the address of new device memory."""
-        self.use()
-        address = c_uint64()
-        CUDA.call("cuMemAlloc_v2", byref(address), c_size_t(size))
-        return address.value
-
-    def enable(self, peer: Gpu) -> int:
-        """Return the result of enabling access to the peer."""
-        self.use()
-        return CUDA.status("cuCtxEnablePeerAccess", peer.context, c_uint(0))
-
-    def write(self, address: int, data: bytes) -> None:
-        """Copy from the host and wait."""
-        self.use()
-        CUDA.call("cuMemcpyHtoD_v2", address, data, c_size_t(len(data)))
-
-    def read(self, address: int, size: int) -> bytes:
-        """Copy to the host and wait."""
-        self.use()
-        buffer = ctypes.create_string_buffer(size)
-        CUDA.call("cuMemcpyDtoH_v2", buffer, address, c_size_t(size))
-        return buffer.raw
-
-    def event(self) -> c_void_p:
-        """Return a new event."""
-        self.use()
-        event = c_void_p()
-        CUDA.call("cuEventCreate", byref(event), c_uint(0))
-        return event
-
-    def record(self, event: c_void_p) -> None:
-        """Record the event in the stream."""
-        self.use()
-        CUDA.call("cuEventRecord", event, self.stream)
-
-    def launch(self, kernel: str, *parameters: int) -> int:
-        """Launch by name and return the result."""
-        self.use()
-        if not self.module:
-            CUDA.call("cuModuleLoadDataEx", byref(self.module), PTX, c_uint(0), None, None)
-        function = c_void_p()
-        CUDA.call("cuModuleGetFunction", byref(function), self.module, kernel.encode())
-        words = [c_uint64(parameter) for parameter in parameters]
-        pointers = (c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
-        shape = [c_uint(1)] * 6
-        return CUDA.status(
-            "cuLaunchKernel", function, *shape, c_uint(0), self.stream, pointers, None
-        )
-
-    def finish(self, limit: float = 10.0) -> int:
-        """Poll the stream until it is done or the limit is over; return its last answer."""
-        self.use()
-        end = time.monotonic() + limit
-        while True:
-            answer = CUDA.status("cuStreamQuery", self.stream)
-            if answer != NOT_READY or time.monotonic() > end:
-                return answer
-            time.sleep(0.002)
-
-    def seconds_between(self, start: c_void_p, end: c_void_p) -> float:
-        """Return the virtual time between two finished events."""
-        milliseconds = c_float()
-        CUDA.call("cuEventElapsedTime", byref(milliseconds), start, end)
-        return milliseconds.value / 1e3
-
-    def copy_peer(self, to: tuple[Gpu, int], source: tuple[Gpu, int], size: int) -> int:
-        """Enqueue a peer copy on this GPU's stream and return the result."""
-        self.use()
-        return CUDA.status(
-            "cuMemcpyPeerAsync",
-            to[1],
-            to[0].context,
-            source[1],
-            source[0].context,
-            c_size_t(size),
-            self.stream,
-        )
 
 
 def _pair(first: str, second: str, enable: bool = True) -> tuple[Gpu, Gpu]:
@@ -183,9 +48,7 @@ def initialise() -> Any:
 def capability(first: str, second: str) -> Any:
     """Return what the driver claims and what enabling access answers."""
     one, two = _pair(first, second, enable=False)
-    can = c_int(-1)
-    CUDA.call("cuDeviceCanAccessPeer", byref(can), c_int(one.ordinal), c_int(two.ordinal))
-    return {"can": can.value, "enable": one.enable(two), "again": one.enable(two)}
+    return {"can": int(one.can_access(two)), "enable": one.enable(two), "again": one.enable(two)}
 
 
 def _seen(received: bytes, sent: bytes) -> str:
@@ -432,6 +295,35 @@ def module_load() -> Any:
     CUDA.call("cuInit", c_uint(0))
     Gpu(0)
     return CUDA.status("cuModuleLoadDataEx", byref(c_void_p()), PTX, c_uint(0), None, None)
+
+
+def compiled_image() -> Any:
+    """Return what two kernels of a compiled image answer: one that it names, one that it lacks."""
+    CUDA.call("cuInit", c_uint(0))
+    gpu = Gpu(0, cubin_image(["copy_words"]))
+    data = gpu.allocate(4096)
+    known = gpu.launch("copy_words", data + 2048, data, 16)
+    try:
+        return {"known": known, "unnamed": gpu.launch("gate", data, 1)}
+    except CudaFailure as failure:
+        return {"known": known, "unnamed": failure.number}
+
+
+def repeating_kernels(first: str, second: str) -> Any:
+    """Fill a peer's memory with a repeating pattern and compare, right and with one wrong word."""
+    one, two = _pair(first, second)
+    one.image = cubin_image(["fill_repeating", "compare_repeating"])
+    pattern, result, theirs = one.allocate(8), one.allocate(8), two.allocate(4096)
+    one.write(pattern, b"\xab" * 8)
+    seen = []
+    one.launch("fill_repeating", theirs, 1024, pattern, 2)
+    owner = two.read(theirs + 4092, 4).hex()
+    for wrong in (b"\xab", b"\xac"):
+        two.write(theirs + 2048, wrong)
+        one.write(result, bytes(8))
+        one.launch("compare_repeating", theirs, 1024, pattern, 2, result)
+        seen.append(one.read(result, 4)[0])
+    return {"right": seen[0], "wrong": seen[1], "owner": owner}
 
 
 def memory() -> Any:

@@ -32,6 +32,14 @@ def test_kernels_mean_what_the_ptx_means(machine: Any) -> None:
     assert seen["nanoseconds"] == pytest.approx(1001 * 350, rel=0.01)
 
 
+def test_a_compiled_image_has_the_kernels_it_names_and_no_other(machine: Any) -> None:
+    assert machine.with_fault("no_jit").cuda("compiled_image") == {"known": 0, "unnamed": 500}
+
+
+def test_the_kernels_of_other_tools_repeat_their_pattern(machine: Any) -> None:
+    assert machine.cuda("repeating_kernels", 0, 1) == {"right": 0, "wrong": 1, "owner": "abababab"}
+
+
 def test_ping_pong(machine: Any) -> None:
     seen = machine.cuda("ping_pong", 0, 1)
     assert seen["event_before_partner"] == NOT_READY
@@ -87,7 +95,7 @@ def test_wrong_uses_are_answered_as_by_the_real_driver(machine: Any) -> None:
         "stream": 400,
         "too_much": 2,
         "kernel": 500,
-        "binary": 218,
+        "binary": 200,
         "launch": 0,
         "after_launch": 700,
         "sticky": 700,

@@ -14,6 +14,7 @@ static const struct {
 	{ 46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable" },
 	{ 100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected" },
 	{ 101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal" },
+	{ 200, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid" },
 	{ 201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context" },
 	{ 205, "CUDA_ERROR_MAP_FAILED", "mapping of buffer object failed" },
 	{ 217, "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED",

@@ -189,10 +189,66 @@ static CUresult pointer_chase(struct stream *stream, const uint64_t *parameters,
 	return CUDA_SUCCESS;
 }
 
+/*
+ * The two that nvbandwidth's method is made of: a pattern of 32-bit words, local to the GPU of the
+ * kernel, is written or compared again and again over a buffer that may be a peer's.
+ */
+static CUresult open_repeating(struct stream *stream, const uint64_t *parameters, double *end,
+			       struct view *buffer, enum access access,
+			       struct allocation **pattern, size_t *offset)
+{
+	if (!parameters[3] || kernel_reach(stream, parameters[2], parameters[3] * sizeof(uint32_t),
+					   pattern, offset) != REACH_LOCAL)
+		return CUDA_ERROR_ILLEGAL_ADDRESS;
+	return view_open(stream, buffer, parameters[0], parameters[1] * sizeof(uint32_t), access,
+			 end);
+}
+
+static CUresult fill_repeating(struct stream *stream, const uint64_t *parameters, double *end)
+{
+	struct allocation *pattern;
+	struct view to;
+	size_t offset;
+	CUresult error = open_repeating(stream, parameters, end, &to, WRITES, &pattern, &offset);
+
+	if (error)
+		return error;
+	for (uint64_t index = 0; index < parameters[1]; index++)
+		memcpy(to.memory + index * sizeof(uint32_t),
+		       pattern->memory + offset + index % parameters[3] * sizeof(uint32_t),
+		       sizeof(uint32_t));
+	view_close(stream, &to, WRITES);
+	return CUDA_SUCCESS;
+}
+
+static CUresult compare_repeating(struct stream *stream, const uint64_t *parameters, double *end)
+{
+	const uint32_t mismatch = 1;
+	struct allocation *pattern, *result;
+	struct view from;
+	size_t offset, place;
+	CUresult error;
+
+	if (kernel_reach(stream, parameters[4], sizeof(mismatch), &result, &place) != REACH_LOCAL)
+		return CUDA_ERROR_ILLEGAL_ADDRESS;
+	error = open_repeating(stream, parameters, end, &from, READS, &pattern, &offset);
+	if (error)
+		return error;
+	for (uint64_t index = 0; index < parameters[1]; index++)
+		if (memcmp(from.memory + index * sizeof(uint32_t),
+			   pattern->memory + offset + index % parameters[3] * sizeof(uint32_t),
+			   sizeof(uint32_t)) != 0)
+			memcpy(result->memory + place, &mismatch, sizeof(mismatch));
+	view_close(stream, &from, READS);
+	return CUDA_SUCCESS;
+}
+
 const struct kernel kernels[] = {
 	{ .name = "fill_pattern", .parameter_count = 4, .execute = fill_pattern },
 	{ .name = "verify_pattern", .parameter_count = 5, .execute = verify_pattern },
 	{ .name = "copy_words", .parameter_count = 3, .execute = copy_words },
 	{ .name = "pointer_chase", .parameter_count = 3, .execute = pointer_chase },
+	{ .name = "fill_repeating", .parameter_count = 4, .execute = fill_repeating },
+	{ .name = "compare_repeating", .parameter_count = 5, .execute = compare_repeating },
 	{ .name = NULL },
 };

@@ -108,36 +108,43 @@ static struct module *module_resolve(CUmodule handle)
 }
 
 /* What the PTX compiler of the real driver would say to this image. */
-static CUresult compile(const char *image)
+static CUresult compile(const char *image, char **text)
 {
+	if (image_is_compiled(image)) {
+		*text = image_entries(image);
+		return *text ? CUDA_SUCCESS : CUDA_ERROR_INVALID_IMAGE;
+	}
 	if (simulation_machine()->fault.kind == FAULT_NO_JIT)
 		return CUDA_ERROR_JIT_COMPILER_NOT_FOUND;
 	if (simulation_machine()->fault.kind == FAULT_PTX_TOO_NEW)
 		return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
-	return strstr(image, ".version") ? CUDA_SUCCESS : CUDA_ERROR_INVALID_PTX;
+	if (!strstr(image, ".version"))
+		return CUDA_ERROR_INVALID_PTX;
+	*text = strdup(image);
+	return *text ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int count, int *options,
 			    void **values)
 {
 	struct module *new = NULL;
+	char *text = NULL;
 	CUresult result;
 
 	if (!module || !image || (count > 0 && (!options || !values)))
 		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&simulation_lock);
 	if (usable_context(&result))
-		result = compile(image);
+		result = compile(image, &text);
 	if (!result) {
 		new = calloc(1, sizeof(*new));
-		if (new)
-			new->text = strdup(image);
-		if (!new || !new->text) {
-			free(new);
+		if (!new) {
+			free(text);
 			result = CUDA_ERROR_OUT_OF_MEMORY;
 		}
 	}
 	if (!result) {
+		new->text = text;
 		new->next = modules;
 		modules = new;
 		*module = new;

@@ -166,6 +166,10 @@ CUresult set_execute(struct stream *stream, const struct operation *operation, d
 void launch_execute(struct stream *stream, const struct operation *operation, double start);
 const struct kernel *kernel_find(const char *name);
 
+/* compiled_image.c: what a cubin offers, as ".entry name" lines to be freed; NULL if it is none. */
+bool image_is_compiled(const void *image);
+char *image_entries(const void *image);
+
 /* kernels.c, resident.c */
 extern const struct kernel kernels[];		/* ends with a NULL name */
 extern const struct kernel resident_gate, resident_ping_pong;
