@@ -126,6 +126,13 @@ purposes:
   type: list
   elements: str
   sample: [change]
+boot_id:
+  description:
+    - The host's boot, which is another after every restart. Taking and giving back the lock so tell
+      whether the host restarted in between.
+  returned: success
+  type: str
+  sample: 3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52
 previous_holder:
   description: Who held the lock before; V(null) if nobody.
   returned: success
@@ -152,6 +159,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import read_boot_id
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.lock import (
     LockOutcome,
     LockRequest,
@@ -189,7 +197,8 @@ def lock(module: AnsibleModule) -> dict[str, Any]:
         break_lock=options["break_lock"],
     )
     act = hold if options["state"] == "held" else release
-    return result_of(act(ROOT, request, dry_run=module.check_mode))
+    outcome = act(ROOT, request, dry_run=module.check_mode)
+    return {**result_of(outcome), "boot_id": read_boot_id(ROOT)}
 
 
 def result_of(outcome: LockOutcome) -> dict[str, Any]:

@@ -69,7 +69,8 @@ ansible_facts:
           sample: 1
         kernel:
           description:
-            - The running kernel's C(release), C(architecture) and C(cmdline).
+            - The running kernel's C(release), C(architecture), C(cmdline) and C(boot_id), which is
+              another after every restart.
             - C(headers) tells whether modules can be built for it. C(installed) and
               C(with_headers) list releases, oldest first.
           type: dict
@@ -78,6 +79,7 @@ ansible_facts:
             release: 6.1.0-32-amd64
             architecture: x86_64
             cmdline: BOOT_IMAGE=/boot/vmlinuz-6.1.0-32-amd64 root=UUID=9c7d ro quiet
+            boot_id: 3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52
             headers: true
             installed: [6.1.0-32-amd64]
             with_headers: [6.1.0-32-amd64]

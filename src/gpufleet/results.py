@@ -168,7 +168,7 @@ class DriverWork:
 
 @dataclass(frozen=True)
 class Reboots:
-    """How often this run rebooted the host, and the boot ids seen, oldest first."""
+    """How often the host restarted in this run, and the boot ids seen, oldest first."""
 
     count: int = 0
     boot_ids: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from typing import Any
 
 HOSTS = Path(__file__).resolve().parents[2] / "lab" / "hosts"
 BUILD_ID = "8f3d1c5a7b9e02468ace13579bdf02468ace1357"
+BOOT_ID = "3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52"
 KERNEL = "6.1.0-45-amd64"
 
 _SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
@@ -91,6 +92,7 @@ def build_host_tree(
     mode = "iommu=pt" if iommu == "identity" else ""
     _write(root / "proc/cmdline", f"BOOT_IMAGE=/vmlinuz-{KERNEL} root=/dev/vda1 ro {mode}\n")
     _write(root / "proc/sys/kernel/osrelease", f"{KERNEL}\n")
+    _write(root / "proc/sys/kernel/random/boot_id", f"{BOOT_ID}\n")
     _write(root / "proc/sys/kernel/hostname", f"{description['name']}\n")
     if kernel_log:
         _write(root / "dev/kmsg", "6,0,0,-;Linux version 6.1.0\n")

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from .._host.files import read_bytes, read_text
+from .._host.kernel import read_boot_id
 from .cmdline import CommandLine, Parameter, format_parameter, parse
 from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import STATE_DIRECTORY, BootLoader, Trial, WriteFile
@@ -50,12 +51,11 @@ class Running:
 def read_running(root: Path = Path("/")) -> Running:
     """Read /proc/cmdline and the boot's random id."""
     line = parse(read_text(root / "proc/cmdline") or "").without(["BOOT_IMAGE", "initrd"])
-    boot_id = (read_text(root / "proc/sys/kernel/random/boot_id") or "").strip()
     token = line.value_of(TOKEN_PARAMETER)
     if token is not None:
         position = [parameter.key for parameter in line.parameters].index(TOKEN_PARAMETER)
         line = CommandLine(line.parameters[:position], line.for_init)
-    return Running(line, token, boot_id)
+    return Running(line, token, read_boot_id(root))
 
 
 def read_record(root: Path = Path("/")) -> Trial | None:

@@ -88,6 +88,7 @@ def kernel_record(kernel: Kernel) -> Record:
         "release": kernel.release,
         "architecture": kernel.architecture,
         "cmdline": kernel.cmdline,
+        "boot_id": kernel.boot_id,
         "headers": kernel.headers,
         "installed": list(kernel.installed),
         "with_headers": list(kernel.with_headers),

@@ -15,11 +15,15 @@ from .files import read_text
 
 @dataclass(frozen=True)
 class Kernel:
-    """The running kernel; ``installed`` and ``with_headers`` list releases, oldest first."""
+    """The running kernel; ``installed`` and ``with_headers`` list releases, oldest first.
+
+    ``boot_id`` is the kernel's random name of this boot, empty where it could not be read.
+    """
 
     release: str
     architecture: str
     cmdline: str
+    boot_id: str
     installed: tuple[str, ...]
     with_headers: tuple[str, ...]
 
@@ -49,9 +53,15 @@ def read_kernel(root: Path = Path("/")) -> Kernel:
         release=(read_text(root / "proc/sys/kernel/osrelease") or machine.release).strip(),
         architecture=(read_text(root / "proc/sys/kernel/arch") or machine.machine).strip(),
         cmdline=(read_text(root / "proc/cmdline") or "").strip(),
+        boot_id=read_boot_id(root),
         installed=tuple(releases),
         with_headers=tuple(release for release in releases if _has_headers(root, release)),
     )
+
+
+def read_boot_id(root: Path = Path("/")) -> str:
+    """Return the random id that the kernel gave itself at boot, empty where there is none."""
+    return (read_text(root / "proc/sys/kernel/random/boot_id") or "").strip()
 
 
 def _has_headers(root: Path, release: str) -> bool:

@@ -84,6 +84,17 @@ def test_page_of_gates_names_each_once() -> None:
     assert re.findall(r"(?m)^\| `(\w+)` ", page) == [gate.__name__ for gate in GATES]
 
 
+def test_lock_tells_which_boot_it_was_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(host_lock, "ROOT", tmp_path)
+    boot = tmp_path / "proc/sys/kernel/random/boot_id"
+    boot.parent.mkdir(parents=True)
+    for state, boot_id in (("held", "before"), ("released", "after")):
+        boot.write_text(f"{boot_id}\n")
+        assert call(host_lock, capsys, state=state, **RUN)["boot_id"] == boot_id
+
+
 def test_lock_goes_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
