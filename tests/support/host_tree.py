@@ -29,6 +29,7 @@ _ACS_AT = 0x100
 _ACS_REDIRECT = 0x0004 | 0x0008  # request and completion redirect
 _BAR_FLAGS = 0x0014220C  # 64-bit prefetchable memory
 _VERSION_LINE = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build\n"
+_VENDOR_IDS = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}
 _NODE_BUS = 0x80  # root bus of NUMA node n is n * 0x80
 
 
@@ -91,6 +92,10 @@ def build_host_tree(
     _write_driver(root, description["driver"]["version"], patched, build_id)
     mode = "iommu=pt" if iommu == "identity" else ""
     _write(root / "proc/cmdline", f"BOOT_IMAGE=/vmlinuz-{KERNEL} root=/dev/vda1 ro {mode}\n")
+    vendor_id = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}[
+        description.get("cpu_vendor", "intel")
+    ]
+    _write(root / "proc/cpuinfo", f"processor\t: 0\nvendor_id\t: {vendor_id}\n")
     _write(root / "proc/sys/kernel/osrelease", f"{KERNEL}\n")
     _write(root / "proc/sys/kernel/random/boot_id", f"{BOOT_ID}\n")
     _write(root / "proc/sys/kernel/hostname", f"{description['name']}\n")

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from .host_evidence import Evidence
 from .link_causes import ports_below_shared, redirect_causes
+from .nccl import nccl_notes
 from .result import FAIL, PASS, WARN, Cause
 
 
 def notes_of(evidence: Evidence) -> tuple[Cause, ...]:
     """Return the notes on a run, in the form of causes; each is said once."""
-    return (*_redirects(evidence), *_acs_unread(evidence), *_kernel_log(evidence))
+    return (
+        *nccl_notes(evidence),
+        *_redirects(evidence),
+        *_acs_unread(evidence),
+        *_kernel_log(evidence),
+    )
 
 
 def _redirects(evidence: Evidence) -> list[Cause]:

@@ -44,6 +44,7 @@ __all__ = [
     "GpuProcess",
     "Hop",
     "Latency",
+    "NcclUse",
     "Pair",
     "Rates",
     "Result",
@@ -309,12 +310,32 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class NcclUse:
+    """Whether NCCL would let the pair talk directly, by its own rules, and by which of them.
+
+    ``would_use`` is None where that hangs on what could not be read.
+    """
+
+    would_use: bool | None = None
+    why: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"would_use": self.would_use, "why": self.why}
+
+    @classmethod
+    def read(cls, reader: Reader) -> NcclUse:
+        return cls(reader.optional("would_use", reader.flag), reader.text("why"))
+
+
+@dataclass(frozen=True)
 class Pair:
     """One ordered pair: data moves from GPU ``source`` to GPU ``target`` (indices of gpus).
 
     In JSON the two are ``from`` and ``to``. ``path`` is PIX, PXB, PHB, NODE, SYS, or NV# with the
     number of NVLinks; ``reasons`` are codes of docs/verification.md, the gravest first; ``detail``
-    says in one line what was seen, empty where nothing was wrong.
+    says in one line what was seen, empty where nothing was wrong. ``nccl`` is apart from all that:
+    NCCL goes by the path and the driver's claims.
     """
 
     source: int
@@ -328,6 +349,7 @@ class Pair:
     verdict: str
     reasons: tuple[str, ...]
     detail: str = ""
+    nccl: NcclUse = NcclUse()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -343,6 +365,7 @@ class Pair:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "detail": self.detail,
+            "nccl": self.nccl.to_dict(),
         }
 
     @classmethod
@@ -364,6 +387,7 @@ class Pair:
             verdict=reader.choice("verdict", PAIR_VERDICTS),
             reasons=reader.texts("reasons"),
             detail=reader.text("detail"),
+            nccl=NcclUse.read(reader.child("nccl")) if reader.has("nccl") else NcclUse(),
         )
 
 

@@ -27,6 +27,7 @@ from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import ChildEnd, child_environment, run_child
 from .groups import groups_of
 from .host_evidence import Evidence
+from .nccl import read_gates, with_nccl
 from .notes import notes_of
 from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
@@ -94,8 +95,9 @@ def verify(
     """
     begin = time.monotonic()
     with KernelLog(root) as log:
-        run = _Run(nvml, options, root, child_environment(environment or os.environ))
-        pairs = run.pairs()
+        ours = os.environ if environment is None else environment
+        run = _Run(nvml, options, root, child_environment(ours))
+        pairs = with_nccl(run.pairs(), read_gates(root, ours, len(run.subjects)))
         kernel = words_since(log)
     gpus = run.gpus()
     subjects = run.subjects

@@ -57,6 +57,7 @@ PAIR = st.builds(
     verdict=st.sampled_from(schema.PAIR_VERDICTS),
     reasons=st.lists(TEXT, max_size=3).map(tuple),
     detail=TEXT,
+    nccl=st.builds(schema.NcclUse, st.none() | st.booleans(), TEXT),
 )
 RESULT = st.builds(
     Result,
