@@ -20,7 +20,9 @@ description:
   - Each pair is measured in a process of its own with a time limit, so that a transfer that hangs
     costs that pair and nothing else.
   - A bad verdict does not fail the module; it fails only where it cannot measure.
-  - Uses at most a quarter of the GPUs' free memory, and about 64 MiB of page-locked host memory.
+  - Lets two processes share memory by CUDA IPC as C(NCCL) does, where all else is right.
+  - Uses at most a quarter of the GPUs' free memory and 24 MiB, and about 80 MiB of page-locked host
+    memory.
 options:
   gpu_match:
     description:

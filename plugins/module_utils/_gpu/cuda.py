@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_ubyte, c_uint, c_uint64, c_void_p
-from typing import Any
+from typing import Any, ClassVar
 
 from .._host.errors import GpufleetError
 
@@ -21,12 +21,14 @@ LIBRARY = "libcuda.so.1"
 SUCCESS = 0
 OUT_OF_MEMORY = 2
 DEVICE_UNAVAILABLE = 46
+MAP_FAILED = 205
 PEER_ACCESS_UNSUPPORTED = 217
 JIT_COMPILER_NOT_FOUND = 221
 UNSUPPORTED_PTX_VERSION = 222
 NOT_READY = 600
 PEER_ACCESS_ALREADY_ENABLED = 704
 PEER_ACCESS_NOT_ENABLED = 705
+TOO_MANY_PEERS = 711
 
 # For messages when the library itself cannot tell (cuGetErrorName refuses before cuInit).
 _NAMES = {
@@ -40,6 +42,8 @@ _NAMES = {
     217: "CUDA_ERROR_PEER_ACCESS_UNSUPPORTED",
     221: "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
     222: "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    304: "CUDA_ERROR_OPERATING_SYSTEM",
+    400: "CUDA_ERROR_INVALID_HANDLE",
     600: "CUDA_ERROR_NOT_READY",
     700: "CUDA_ERROR_ILLEGAL_ADDRESS",
     702: "CUDA_ERROR_LAUNCH_TIMEOUT",
@@ -47,6 +51,8 @@ _NAMES = {
     705: "CUDA_ERROR_PEER_ACCESS_NOT_ENABLED",
     711: "CUDA_ERROR_TOO_MANY_PEERS",
     719: "CUDA_ERROR_LAUNCH_FAILED",
+    800: "CUDA_ERROR_NOT_PERMITTED",
+    801: "CUDA_ERROR_NOT_SUPPORTED",
     802: "CUDA_ERROR_SYSTEM_NOT_READY",
     803: "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
 }
@@ -91,6 +97,13 @@ _OUT_HANDLE = POINTER(c_void_p)
 _OUT_ADDRESS = POINTER(c_uint64)
 _OUT_SIZE = POINTER(c_size_t)
 
+
+class IpcMemHandle(ctypes.Structure):
+    """CUipcMemHandle: 64 bytes that name memory to another process, passed by value."""
+
+    _fields_: ClassVar = [("reserved", c_ubyte * 64)]
+
+
 # Name here: (symbol, argument types). CUdeviceptr is 64 bits, CUdevice an int, the rest pointers.
 _SIGNATURES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "init": ("cuInit", (c_uint,)),
@@ -107,9 +120,13 @@ _SIGNATURES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "memory_info": ("cuMemGetInfo_v2", (_OUT_SIZE, _OUT_SIZE)),
     "memory_alloc": ("cuMemAlloc_v2", (_OUT_ADDRESS, c_size_t)),
     "memory_free": ("cuMemFree_v2", (c_uint64,)),
+    "ipc_export": ("cuIpcGetMemHandle", (POINTER(IpcMemHandle), c_uint64)),
+    "ipc_open": ("cuIpcOpenMemHandle_v2", (_OUT_ADDRESS, IpcMemHandle, c_uint)),
+    "ipc_close": ("cuIpcCloseMemHandle", (c_uint64,)),
     "memset_bytes": ("cuMemsetD8_v2", (c_uint64, c_ubyte, c_size_t)),
     "copy_to_device": ("cuMemcpyHtoDAsync_v2", (c_uint64, c_void_p, c_size_t, c_void_p)),
     "copy_to_host": ("cuMemcpyDtoHAsync_v2", (c_void_p, c_uint64, c_size_t, c_void_p)),
+    "copy_within_device": ("cuMemcpyDtoDAsync_v2", (c_uint64, c_uint64, c_size_t, c_void_p)),
     "copy_to_peer": (
         "cuMemcpyPeerAsync",
         (c_uint64, c_void_p, c_uint64, c_void_p, c_size_t, c_void_p),

@@ -16,16 +16,17 @@ from typing import Any
 
 from .._host.errors import GpufleetError
 from .._host.pci import normalise_bdf
-from .cuda import NOT_READY, PEER_ACCESS_ALREADY_ENABLED, SUCCESS, Cuda
+from .cuda import NOT_READY, PEER_ACCESS_ALREADY_ENABLED, SUCCESS, Cuda, IpcMemHandle
 from .kernels import ENTRIES, PTX
 
 # CUdevice_attribute.
 _MULTIPROCESSOR_COUNT = 16
 _KERNEL_EXEC_TIMEOUT = 17
-# Flags of cuMemHostAlloc, cuStreamCreate.
+# Flags of cuMemHostAlloc, cuStreamCreate, cuIpcOpenMemHandle.
 _HOST_PORTABLE = 1
 _HOST_MAPPED = 2
 _STREAM_NON_BLOCKING = 1
+_IPC_LAZY_ENABLE_PEER_ACCESS = 1
 
 _LEGACY_STREAM = 0
 _BUS_ID_BYTES = 32
@@ -193,10 +194,41 @@ class Buffer:
         self.size = size
         self.address = gpu.cuda.address("memory_alloc", size)
 
+    def export(self) -> bytes:
+        """Return the handle, 64 bytes, by which another process can open this memory.
+
+        Raises:
+            CudaError: the driver or the system does not offer it.
+        """
+        self.gpu.use()
+        handle = IpcMemHandle()
+        self.gpu.cuda.check("ipc_export", byref(handle), self.address)
+        return bytes(handle)
+
     def close(self) -> None:
         """Free the memory."""
         self.gpu.use()
         self.gpu.cuda.status("memory_free", self.address)
+
+
+class OpenedBuffer:
+    """Memory that another process exported, mapped into the context of one of this one's GPUs."""
+
+    def __init__(self, gpu: Gpu, handle: bytes) -> None:
+        """Open the memory; access to the GPU that owns it is enabled on the way.
+
+        Raises:
+            CudaError: the driver refused.
+        """
+        gpu.use()
+        self.gpu = gpu
+        named = IpcMemHandle.from_buffer_copy(handle)
+        self.address = gpu.cuda.address("ipc_open", named, _IPC_LAZY_ENABLE_PEER_ACCESS)
+
+    def close(self) -> None:
+        """Unmap the memory; it stays its owner's."""
+        self.gpu.use()
+        self.gpu.cuda.status("ipc_close", self.address)
 
 
 class HostBuffer:
@@ -263,6 +295,10 @@ class Stream:
             count,
             self.handle,
         )
+
+    def copy_mapped(self, target: int, source: int, count: int) -> None:
+        """Queue a copy between two addresses that this GPU's context has mapped."""
+        self._queue("copy_within_device", target, source, count)
 
     def wait_for(self, event: Event) -> None:
         """Hold what is queued from now on until the event's last recording has passed."""

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .._gpu.cuda import JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION, Cuda, CudaError
@@ -53,10 +54,11 @@ class Side:
 
 
 class Bench:
-    """A pair ready to be measured.
+    """GPUs ready to be measured, a pair of them as a rule.
 
     Attributes:
         sides: by PCI address.
+        host: two page-locked buffers, for what is compared there.
         no_kernels: the code of why the driver did not compile them, so that only copy engines
             are judged; None where it did.
         kernels: whether it did.
@@ -64,9 +66,14 @@ class Bench:
     """
 
     def __init__(
-        self, cuda: Cuda, addresses: tuple[str, str], wanted_bytes: int, limit_seconds: float
+        self,
+        cuda: Cuda,
+        addresses: Sequence[str],
+        wanted_bytes: int,
+        limit_seconds: float,
+        host_bytes: int = HOST_CHUNK_BYTES,
     ) -> None:
-        """Open both GPUs and allocate.
+        """Open the GPUs and allocate; ``host_bytes`` is the size of each buffer in ``host``.
 
         Raises:
             CudaError: the driver refused.
@@ -78,7 +85,7 @@ class Bench:
         self.kernels = self.no_kernels is None
         self.sides = {gpu.bdf: Side(gpu, self.payload_bytes) for gpu in gpus}
         self._gpus = gpus
-        self.host = tuple(HostBuffer(gpu, HOST_CHUNK_BYTES) for gpu in gpus)
+        self.host = (HostBuffer(gpus[0], host_bytes), HostBuffer(gpus[0], host_bytes))
         self._scratch = HostBuffer(gpus[0], GUARD_BYTES)
         self._gate = HostBuffer(gpus[0], _RESULT_BYTES)
 
@@ -87,14 +94,13 @@ class Bench:
         return source.gpu.can_access(target.gpu) and target.gpu.can_access(source.gpu)
 
     def enable_peer_access(self) -> None:
-        """Map each GPU's memory into the other's context.
+        """Map each GPU's memory into the others' contexts.
 
         Raises:
             CudaError: the driver refused.
         """
-        first, second = self._gpus
-        first.enable_peer_access(second)
-        second.enable_peer_access(first)
+        for gpu, peer in itertools.permutations(self._gpus, 2):
+            gpu.enable_peer_access(peer)
 
     def write_small(self, side: Side, buffer: Buffer, offset: int, data: bytes) -> None:
         """Store up to GUARD_BYTES in a GPU's memory and wait for it."""
@@ -168,7 +174,7 @@ def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
         raise GpufleetError(
             "gpu_memory_short",
             read=f"{free >> 20} MiB free",
-            want=f"{_FREE_SHARE * SMALLEST_PAYLOAD_BYTES >> 20} MiB free on both GPUs",
+            want=f"{_FREE_SHARE * SMALLEST_PAYLOAD_BYTES >> 20} MiB free on every GPU",
             remedy="stop the programs that hold GPU memory, then run again",
         )
     return size

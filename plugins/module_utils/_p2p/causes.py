@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .._gpu.cuda import ERROR_REMEDIES
 from .host_evidence import Evidence, gpus_of
+from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .link_causes import link_causes
 from .logged_causes import iommu_faults, logged_causes
 from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Gpu, Pair
@@ -41,6 +42,10 @@ _SYMPTOM_REMEDIES = {
     "data_corrupted": "use another driver build; do not use peer-to-peer on this pair",
     "ping_pong_failed": "writes of a running kernel do not arrive in order: do not use "
     "peer-to-peer on this pair (NCCL_P2P_DISABLE=1); check ACS and relaxed ordering",
+    IPC_FAILED: "programs of several processes (NCCL, vLLM) do not work on this pair: use another "
+    "driver build, or set NCCL_P2P_DISABLE=1 for them",
+    IPC_UNSUPPORTED: "let processes share GPU memory: run them in one container with one user, and "
+    "see dmesg for what refused; programs of one process are not concerned",
     ONE_WAY: "detach displays and consoles from the GPUs; a direction that fails alone points to "
     "a BAR1 that is partly taken",
     "measurement_hung": "look for Xid, DMAR and IO_PAGE_FAULT lines in dmesg; reboot if a process "

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting a measuring child, listening to it, and ending it within its limit whatever it does."""
+"""Starting measuring children, listening to them, and ending them within their limit.
+
+One thread serves them all: a child is ended by the kernel with the thread that started it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import IO, Any, Callable
 
-# Loaded here so that Ansible ships it: the child imports it by name in a process of its own.
-from . import worker
-from .protocol import FINISHED, Job
+from .protocol import FINISHED, WAITING
 
 # Hiding GPUs; making launches wait for their end, which two kernels that wait for each other
 # never reach; forbidding the driver to compile.
@@ -67,91 +69,180 @@ def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def run_child(
-    job: Job,
-    *,
-    limit_seconds: float,
-    on_event: Callable[[Mapping[str, Any]], None],
-    environment: Mapping[str, str],
-    argv: Sequence[str] | None = None,
-) -> ChildEnd:
-    """Run one child to its end and pass on each event as it comes.
+def child_command(main: Callable[[int], None]) -> list[str]:
+    """Return the command that runs ``main`` of a module in a process of its own.
 
-    Args:
-        limit_seconds: until its process group is killed.
-        on_event: called with each event, in order.
-        environment: the child's, see child_environment.
-        argv: what to start instead of this package's worker.
-
-    Raises:
-        OSError: it could not be started.
+    ``main`` is called with the id of this process.
     """
-    command = list(argv) if argv is not None else _command()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command,
+    name = main.__name__
+    return [sys.executable, "-c", f"from {main.__module__} import {name}; {name}({os.getpid()})"]
+
+
+class Child:
+    """One child: started with its job, listened to by ``listen``, ended by leaving its block.
+
+    Attributes:
+        waiting: it said that it waits for a line; see ``go_on``.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        job: str,
+        *,
+        on_event: Callable[[Mapping[str, Any]], None],
+        environment: Mapping[str, str],
+    ) -> None:
+        """Start the child in a process group of its own and give it its job.
+
+        Args:
+            command: what to start, see child_command.
+            job: one line of text.
+            on_event: called with each event it tells, in order.
+            environment: see child_environment.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        self.waiting = False
+        self._on_event = on_event
+        # Closed by end(), which reads what the child said last.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=self._errors,
             env=dict(environment),
             start_new_session=True,
         )
-        try:
-            finished, timed_out = _listen(process, job, time.monotonic() + limit_seconds, on_event)
-            if not timed_out:
-                # It closed its output: let it leave by itself, for its own exit status.
+        self._pending = b""
+        self._finished = False
+        self._closed = False
+        self._end: ChildEnd | None = None
+        self.go_on(job)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Also when this process is interrupted: nothing may be left measuring.
+        self.end(timed_out=False, patience=_LEAVE_SECONDS if kind is None else 0.0)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        return self._process.pid
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it can be expected to tell more by itself."""
+        return not (self.waiting or self._closed or self._end is not None)
+
+    @property
+    def output(self) -> IO[bytes]:
+        """The pipe it tells its events by."""
+        if self._process.stdout is None:
+            raise AssertionError("a child is started with its output piped")
+        return self._process.stdout
+
+    def go_on(self, line: str) -> None:
+        """Give a child that waits its next line."""
+        self.waiting = False
+        to_child = self._process.stdin
+        if to_child is None:
+            raise AssertionError("a child is started with its input piped")
+        # A line is a few hundred bytes: it fits the pipe, so that this cannot block. A child that
+        # is gone says so by its output's end.
+        with contextlib.suppress(BrokenPipeError):
+            to_child.write(line.encode("ascii") + b"\n")
+            to_child.flush()
+
+    def read(self) -> None:
+        """Take what has come from the child and pass on the events in it."""
+        piece = os.read(self.output.fileno(), _READ_BYTES)
+        if not piece:
+            self._closed = True
+            return
+        *lines, self._pending = (self._pending + piece).split(b"\n")
+        for line in lines:
+            event = _event(line)
+            if event is None:
+                continue
+            if event["event"] == WAITING:
+                self.waiting = True
+                continue
+            self._finished = self._finished or event["event"] == FINISHED
+            self._on_event(event)
+
+    def end(self, *, timed_out: bool = False, patience: float = _LEAVE_SECONDS) -> ChildEnd:
+        """Return how the child ended, killing its group where it has not by itself.
+
+        Args:
+            timed_out: it is ended because its time is over.
+            patience: seconds it has to leave once it closed its output.
+        """
+        if self._end is None:
+            process = self._process
+            if self._closed and not timed_out:
+                # For its own exit status.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_LEAVE_SECONDS)
-        finally:
-            # Also when this process is interrupted: nothing may be left measuring.
-            gone = _end(process)
-        return ChildEnd(
-            finished=finished,
-            timed_out=timed_out,
-            unkillable=not gone,
-            status=process.returncode,
-            said=_last_words(errors),
-            pid=process.pid,
-        )
+                    process.wait(patience)
+            gone = self._kill()
+            self._end = ChildEnd(
+                finished=self._finished,
+                timed_out=timed_out,
+                unkillable=not gone,
+                status=process.returncode,
+                said=_last_words(self._errors),
+                pid=process.pid,
+            )
+            self._errors.close()
+        return self._end
+
+    def _kill(self) -> bool:
+        """Kill the process group and return whether the child is gone."""
+        process = self._process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        try:
+            process.wait(_KILL_WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
-def _command() -> list[str]:
-    return [sys.executable, "-c", f"from {worker.__name__} import main; main()"]
+def listen(children: Iterable[Child], limit_seconds: float) -> None:
+    """Pass on what children tell until each waits or has closed its output.
 
-
-def _listen(
-    process: subprocess.Popen[bytes],
-    job: Job,
-    deadline: float,
-    on_event: Callable[[Mapping[str, Any]], None],
-) -> tuple[bool, bool]:
-    """Return whether the child finished and whether it ran out of time."""
-    to_child, from_child = process.stdin, process.stdout
-    if to_child is None or from_child is None:
-        raise AssertionError("run_child() starts every child with both pipes")
-    try:
-        # A job is a few hundred bytes: it fits the pipe, so that this cannot block.
-        to_child.write(job.to_json().encode("ascii"))
-        to_child.close()
-    except BrokenPipeError:
-        return False, False
-    finished = False
-    pending = b""
+    Those that still work when the time is over are killed.
+    """
+    deadline = time.monotonic() + limit_seconds
     with selectors.DefaultSelector() as selector:
-        selector.register(from_child, selectors.EVENT_READ)
-        while True:
+        for child in children:
+            if child.is_busy:
+                selector.register(child.output, selectors.EVENT_READ, child)
+        while selector.get_map():
             left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                return finished, True
-            piece = os.read(from_child.fileno(), _READ_BYTES)
-            if not piece:
-                return finished, False
-            *lines, pending = (pending + piece).split(b"\n")
-            for line in lines:
-                event = _event(line)
-                if event is not None:
-                    finished = finished or event["event"] == FINISHED
-                    on_event(event)
+            if left <= 0:
+                break
+            for key, _events in selector.select(left):
+                child = key.data
+                child.read()
+                if not child.is_busy:
+                    selector.unregister(key.fileobj)
+        late = [key.data for key in selector.get_map().values()]
+    for child in late:
+        child.end(timed_out=True)
 
 
 def _event(line: bytes) -> Mapping[str, Any] | None:
@@ -161,19 +252,6 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
-def _end(process: subprocess.Popen[bytes]) -> bool:
-    """Kill the process group and return whether the child is gone."""
-    if process.stdout is not None:
-        process.stdout.close()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    try:
-        process.wait(_KILL_WAIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _last_words(errors: IO[bytes]) -> str:

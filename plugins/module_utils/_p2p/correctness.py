@@ -17,9 +17,10 @@ from typing import Callable
 
 from .._gpu.device import Buffer
 from .._gpu.kernels import PING_PONG_BYTES, VECTOR_BYTES
-from .bench import GUARD_BYTES, HOST_CHUNK_BYTES, Bench, Side, first_difference
+from . import payload
+from .bench import GUARD_BYTES, Bench, Side
 from .evidence import DATA_ALIASED, DATA_CORRUPTED, Finding, WrongWord, classify, gravest
-from .pattern import POISON_BYTE, DevicePattern, HostPattern, Pattern, seed_of
+from .pattern import POISON_BYTE, Pattern, seed_of
 from .result import FAILED, NOT_RUN, PASSED, Correctness
 
 # What one kernel writes does not become visible to the other in order while both run.
@@ -32,15 +33,11 @@ _WRITES = ("copy_write", "sm_write")
 _ROUNDS = 2
 # Where Python makes the pattern, it takes a second for 256 MiB.
 _HOST_PATTERN_BYTES_AT_MOST = 32 << 20
-_WINDOWS_PER_CHUNK = 16
-_SAMPLE_WORDS = 128
 _SMALLEST_STRIDE_BYTES = 4 << 10
-_NO_INDEX = 0xFFFFFFFFFFFFFFFF
 _PING_PONG_ROUNDS = 1000
 # A look at a flag in own memory takes about a microsecond: half a second for a turn, below
 # what a display's watchdog allows.
 _PING_PONG_LOOKS = 500_000
-_POISON = bytes([POISON_BYTE])
 
 
 @dataclass(frozen=True)
@@ -114,10 +111,12 @@ class Checker:
     def _check(self, check: str, source: Side, target: Side) -> Finding | None:
         pattern = self._next_pattern()
         target.gpu.fill_bytes(target.incoming.address, POISON_BYTE, target.incoming.size)
-        self._fill(source, pattern)
+        outgoing = source.outgoing.address + GUARD_BYTES
+        incoming = target.incoming.address + GUARD_BYTES
+        payload.fill(self._bench, source, outgoing, self._bytes, pattern)
         self._transfer(check, source, target)
         sample = self._compare_on_host(source, target, pattern)
-        wrong_words = self._compare_on_owner(target, pattern)
+        wrong_words = payload.count_wrong_words(self._bench, target, incoming, self._bytes, pattern)
         earlier, self._sent = tuple(self._sent), [*self._sent, pattern]
         if sample:
             seen_right = self._written_reads_right(check, source, target, pattern)
@@ -138,25 +137,11 @@ class Checker:
         if wrong_words:
             detail = f"the owner's kernel sees {wrong_words} wrong words, its copy engine none"
             return Finding(DATA_CORRUPTED, 0, detail)
-        return self._guards(target)
+        return payload.overwritten_guard(self._bench, target, target.incoming, self._bytes)
 
     def _next_pattern(self) -> Pattern:
         seed = seed_of(self._seed, len(self._sent))
-        return DevicePattern(seed) if self._bench.kernels else HostPattern(seed)
-
-    def _fill(self, source: Side, pattern: Pattern) -> None:
-        start = source.outgoing.address + GUARD_BYTES
-        if isinstance(pattern, HostPattern):
-            data = pattern.data(self._bytes)
-            staging = self._bench.host[0]
-            for offset in range(0, self._bytes, HOST_CHUNK_BYTES):
-                piece = data[offset : offset + HOST_CHUNK_BYTES]
-                staging.write(0, piece)
-                source.stream.copy_to_device(start + offset, staging.pointer, len(piece))
-                source.stream.finish("filling the source")
-        elif isinstance(pattern, DevicePattern):
-            source.gpu.launch("fill_pattern", source.stream, start, self._words, pattern.seed, 0)
-            source.stream.finish("filling the source")
+        return payload.pattern_of(self._bench, seed)
 
     def _transfer(
         self, check: str, source: Side, target: Side, offset: int = 0, count: int | None = None
@@ -188,47 +173,11 @@ class Checker:
                 size // VECTOR_BYTES,
             )
 
-    def _compare_on_owner(self, target: Side, pattern: Pattern) -> int | None:
-        """Return how many words the owner's kernel finds wrong; None where kernels cannot run."""
-        if not isinstance(pattern, DevicePattern):
-            return None
-        self._bench.write_words(target, target.result, 0, _NO_INDEX)
-        start = target.incoming.address + GUARD_BYTES
-        target.gpu.launch(
-            "verify_pattern",
-            target.stream,
-            start,
-            self._words,
-            pattern.seed,
-            0,
-            target.result.address,
-        )
-        target.stream.finish("the owner's comparison")
-        return self._bench.read_words(target, target.result, 2)[0]
-
     def _compare_on_host(self, source: Side, target: Side, pattern: Pattern) -> list[WrongWord]:
         """Return a sample of wrong words: the owners of both buffers read them to the host."""
-        sent, received = self._bench.host
-        sample: list[WrongWord] = []
-        for offset in range(0, self._bytes, HOST_CHUNK_BYTES):
-            count = min(HOST_CHUNK_BYTES, self._bytes - offset)
-            place = GUARD_BYTES + offset
-            source.stream.copy_to_host(sent.pointer, source.outgoing.address + place, count)
-            target.stream.copy_to_host(received.pointer, target.incoming.address + place, count)
-            source.stream.finish("reading the source")
-            target.stream.finish("reading the destination")
-            # Windows spread over the chunk, so that a displacement shows at several places.
-            window = count // _WINDOWS_PER_CHUNK
-            for start in range(0, count, window):
-                if len(sample) >= _SAMPLE_WORDS:
-                    return sample
-                byte = first_difference(sent, received, start, start + window)
-                if byte is not None:
-                    index = byte // 8
-                    seen = struct.unpack("<Q", received.read(index * 8, 8))[0]
-                    index += offset // 8
-                    sample.append(WrongWord(index, seen, pattern.word(index)))
-        return sample
+        sent = (source, source.outgoing.address + GUARD_BYTES)
+        received = (target, target.incoming.address + GUARD_BYTES)
+        return payload.sample_wrong_words(self._bench, sent, received, self._bytes, pattern)
 
     def _written_reads_right(
         self, check: str, source: Side, target: Side, pattern: Pattern
@@ -257,15 +206,6 @@ class Checker:
                 return f"; addresses repeat every {stride} bytes"
             stride *= 2
         return ""
-
-    def _guards(self, target: Side) -> Finding | None:
-        for name, offset in (("before", 0), ("behind", GUARD_BYTES + self._bytes)):
-            seen = self._bench.read_small(target, target.incoming, offset, GUARD_BYTES)
-            if seen != _POISON * GUARD_BYTES:
-                place = next(i for i, byte in enumerate(seen) if byte != POISON_BYTE)
-                detail = f"the guard band {name} the payload was overwritten at byte {place}"
-                return Finding(DATA_CORRUPTED, offset + place - GUARD_BYTES, detail)
-        return None
 
     def _ping_pong(self, states: dict[str, str], source: Side, target: Side) -> Judgement:
         """Pass a flag with payload between two kernels that both keep running."""

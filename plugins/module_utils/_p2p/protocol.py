@@ -10,11 +10,12 @@ kept. A job and every event is one JSON object; the classes here are both ends' 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .decode import Reader
+from .ipc_codes import IPC_FAILED
 from .result import CHECK_STATES, CHECKS, FAILED, PASSED, Correctness
 
 # Event names.
@@ -26,8 +27,21 @@ NO_KERNELS = "no_kernels"
 UNDER_LOAD = "under_load"
 RATE = "rate"
 TIME = "time"
+IPC = "ipc"
+# The child has done what it may do beside others, and waits for a line of directions to go on.
+WAITING = "waiting"
 TROUBLE = "trouble"
 FINISHED = "finished"
+
+
+def directions_to_json(directions: Iterable[tuple[int, int]]) -> str:
+    """Return the line that lets a waiting child go on with these directions."""
+    return json.dumps([list(direction) for direction in directions])
+
+
+def directions_from_json(text: str) -> tuple[tuple[int, int], ...]:
+    """Return the directions in a line; none where the parent wrote none any more."""
+    return tuple((source, target) for source, target in json.loads(text or "[]"))
 
 
 @dataclass(frozen=True)
@@ -70,14 +84,16 @@ class Measurement:
     """All that is known of one ordered pair; None where it was not measured.
 
     ``trouble`` is the reason code that ended it early, ``detail`` what was seen, ``step`` the
-    last step that began, ``no_kernels`` the code of why only copy engines were judged. Rates are
-    GB/s, named as ``on_uni`` and ``sm_read_bidi``, with their spreads (see result.Rates) under the
-    same names; times are microseconds.
+    last step that began, ``no_kernels`` the code of why only copy engines were judged,
+    ``ipc_code`` the reason code of the check between two processes. Rates are GB/s, named as
+    ``on_uni`` and ``sm_read_bidi``, with their spreads (see result.Rates) under the same names;
+    times are microseconds.
     """
 
     cuda_capability: bool | None = None
     correctness: Correctness = field(default_factory=Correctness)
     data_code: str | None = None
+    ipc_code: str | None = None
     trouble: str | None = None
     detail: str = ""
     step: str = ""
@@ -86,7 +102,17 @@ class Measurement:
     rates: dict[str, float] = field(default_factory=dict)
     spreads: dict[str, float | None] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
-    attempted: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a child that ended early need not be followed by another for this pair."""
+        return (
+            self.cuda_capability is False
+            or self.data_code is not None
+            or self.ipc_code == IPC_FAILED
+            or self.trouble is not None
+            or bool(self.rates)
+        )
 
     @property
     def is_right(self) -> bool:
@@ -102,7 +128,6 @@ class Measurement:
         """
         reader = Reader(event, "event")
         kind = reader.text("event")
-        self.attempted = True
         if kind == STEP:
             self.step = reader.text("name")
         elif kind == CAPABILITY:
@@ -120,6 +145,8 @@ class Measurement:
             self.data_code = reader.optional("code", reader.text)
             self.detail = reader.text("detail")
             self.payload_bytes = reader.integer("payload_bytes")
+        elif kind == IPC:
+            self._take_ipc(reader)
         elif kind == RATE:
             self.rates[reader.text("name")] = reader.number("value")
             self.spreads[reader.text("name")] = reader.optional("spread", reader.amount)
@@ -128,3 +155,10 @@ class Measurement:
         elif kind == TROUBLE:
             self.trouble = reader.text("code")
             self.detail = reader.text("detail")
+
+    def _take_ipc(self, reader: Reader) -> None:
+        states = {**self.correctness.states(), "ipc": reader.choice("state", CHECK_STATES)}
+        offset = reader.optional("first_bad_offset", reader.integer)
+        self.correctness = Correctness.of(states, offset)
+        self.ipc_code = reader.optional("code", reader.text)
+        self.detail = reader.text("detail") or self.detail

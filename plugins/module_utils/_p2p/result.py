@@ -64,7 +64,7 @@ FAILED = "failed"
 NOT_RUN = "not_run"
 CHECK_STATES = (PASSED, FAILED, NOT_RUN)
 COPIES = ("copy_write", "copy_read", "sm_write", "sm_read")
-CHECKS = (*COPIES, "ping_pong")
+CHECKS = (*COPIES, "ping_pong", "ipc")
 # Of moving data, as Bandwidth names them.
 WAYS = ("off", "on", "copy_read", "sm_write", "sm_read")
 
@@ -135,11 +135,12 @@ class Capability:
 
 @dataclass(frozen=True)
 class Correctness:
-    """The five checks of one ordered pair, judged by the owner of the memory.
+    """The six checks of one ordered pair, judged by the owner of the memory.
 
     copy_* by copy engine, sm_* by kernels; write: the initiator is the source GPU; read: the
-    initiator is the destination. ``first_bad_offset`` is the byte offset of the first wrong byte
-    of the first failed check.
+    initiator is the destination. ``ipc``: a process on the source GPU writes to memory that a
+    process on the destination exported, and both compare. ``first_bad_offset`` is the byte
+    offset of the first wrong byte of the first failed check.
     """
 
     copy_write: str = NOT_RUN
@@ -148,6 +149,7 @@ class Correctness:
     sm_read: str = NOT_RUN
     ping_pong: str = NOT_RUN
     first_bad_offset: int | None = None
+    ipc: str = NOT_RUN
 
     @classmethod
     def of(cls, states: Mapping[str, str], first_bad_offset: int | None = None) -> Correctness:
@@ -160,6 +162,7 @@ class Correctness:
             sm_read=given["sm_read"],
             ping_pong=given["ping_pong"],
             first_bad_offset=first_bad_offset,
+            ipc=given["ipc"],
         )
 
     @property
@@ -177,8 +180,10 @@ class Correctness:
 
     @classmethod
     def read(cls, reader: Reader) -> Correctness:
+        # Records written before there was a check of IPC have all the others.
+        told = [name for name in CHECKS if name != "ipc" or reader.has(name)]
         return cls.of(
-            {name: reader.choice(name, CHECK_STATES) for name in CHECKS},
+            {name: reader.choice(name, CHECK_STATES) for name in told},
             reader.optional("first_bad_offset", reader.integer),
         )
 

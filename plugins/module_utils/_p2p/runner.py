@@ -14,21 +14,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
 from .._host.files import read_text
 from .._host.kernel_log import KernelLog
 from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devices
-from . import protocol
 from .causes import causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
-from .child import ChildEnd, child_environment, run_child
+from .child import child_environment
 from .groups import groups_of
 from .host_evidence import Evidence
 from .nccl import read_gates, with_nccl
 from .notes import notes_of
+from .pair_run import PairRun, run_round
 from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
@@ -36,8 +35,6 @@ from .protocol import Job, Measurement
 from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
-    MEASUREMENT_DIED,
-    MEASUREMENT_HUNG,
     Judged,
     Thresholds,
     bandwidth_of,
@@ -53,6 +50,8 @@ _QUICK_BYTES = 32 << 20
 # Enough to see whether data arrives where it is not expected to.
 _PROBE_BYTES = 8 << 20
 _WAIT_SECONDS_AT_MOST = 10.0
+# NVML's compute mode in which one process at a time may have a context.
+_EXCLUSIVE = "exclusive_process"
 
 
 @dataclass(frozen=True)
@@ -170,82 +169,28 @@ class _Run:
     def pairs(self) -> tuple[Pair, ...]:
         """Measure every pair, both directions in one child, and return the judged ones."""
         judged: list[Pair] = []
-        for number, (first, second) in enumerate(itertools.combinations(self.subjects, 2)):
-            excluded = exclusions_of(first, second)
-            measured = (
-                {(0, 1): Measurement(), (1, 0): Measurement()}
-                if excluded
-                else self._measure((first, second), number)
-            )
-            for (source, target), measurement in measured.items():
-                ends = (first, second)
+        for number, ends in enumerate(itertools.combinations(self.subjects, 2)):
+            excluded = exclusions_of(*ends)
+            pair = self._pair_run(ends, number)
+            if not excluded:
+                run_round([pair], self._options.child_timeout)
+            for (source, target), measurement in pair.measured.items():
+                size = measurement.payload_bytes or 0
+                self.payload_bytes = max(self.payload_bytes, size)
                 judged.append(self._judge(ends[source], ends[target], measurement, excluded))
         return tuple(sorted(with_opposites(judged), key=lambda pair: (pair.source, pair.target)))
 
-    def _measure(
-        self, ends: tuple[Subject, Subject], number: int
-    ) -> dict[tuple[int, int], Measurement]:
-        measured = {(0, 1): Measurement(), (1, 0): Measurement()}
-        remaining: Sequence[tuple[int, int]] = tuple(measured)
-        while remaining:
-            stuck = [self._stuck[end.index] for end in ends if end.index in self._stuck]
-            if stuck:
-                for direction in remaining:
-                    measured[direction].trouble = MEASUREMENT_HUNG
-                    measured[
-                        direction
-                    ].detail = (
-                        f"not measured: process {stuck[0]} hangs in the kernel on one of the GPUs"
-                    )
-                break
-            self._run_child(ends, number, remaining, measured)
-            # The first is done with even if the child died before its first word.
-            measured[remaining[0]].attempted = True
-            remaining = [way for way in remaining if not measured[way].attempted]
-        return measured
-
-    def _run_child(
-        self,
-        ends: tuple[Subject, Subject],
-        number: int,
-        directions: Sequence[tuple[int, int]],
-        measured: dict[tuple[int, int], Measurement],
-    ) -> None:
-        current = directions[0]
-
-        def on_event(event: Mapping[str, Any]) -> None:
-            nonlocal current
-            current = (int(event["from"]), int(event["to"]))
-            measured[current].take(event)
-            if event["event"] == protocol.UNDER_LOAD:
-                self._read_links(ends)
-
-        end = run_child(
-            self._job(ends, number, directions),
-            limit_seconds=self._options.child_timeout,
-            on_event=on_event,
+    def _pair_run(self, ends: tuple[Subject, Subject], number: int) -> PairRun:
+        alone = any(end.nvml.compute_mode == _EXCLUSIVE for end in ends)
+        return PairRun(
+            ends,
+            job_of=lambda directions: self._job(ends, number, directions),
+            child_timeout=self._options.child_timeout,
             environment=self._environment,
+            stuck=self._stuck,
+            on_load=lambda: self._read_links(ends),
+            ipc_beside=not alone and not obstacles_of(*ends),
         )
-        if end.unkillable:
-            self._stuck.update({subject.index: end.pid for subject in ends})
-        self._note_end(measured[current], end)
-        sizes = [m.payload_bytes for m in measured.values() if m.payload_bytes is not None]
-        self.payload_bytes = max([self.payload_bytes, *sizes])
-
-    def _note_end(self, last: Measurement, end: ChildEnd) -> None:
-        """Record with the last measurement how the child ended, unless it said so itself."""
-        if end.finished or last.trouble is not None:
-            return
-        step = f" in step {last.step}" if last.step else ""
-        if end.timed_out:
-            last.trouble = MEASUREMENT_HUNG
-            last.detail = f"killed after {self._options.child_timeout:g} s{step}"
-            if end.unkillable:
-                last.detail += f"; process {end.pid} is uninterruptible (state D) and was left"
-        else:
-            last.trouble = MEASUREMENT_DIED
-            words = end.said.splitlines()[-1] if end.said else "no message"
-            last.detail = f"the process ended with status {end.status}{step}: {words}"
 
     def _job(
         self, ends: tuple[Subject, Subject], number: int, directions: Sequence[tuple[int, int]]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .ceiling import Ceiling
+from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .path import FAR, is_nvlink
 from .protocol import Measurement
 from .result import (
@@ -98,6 +99,8 @@ def judge(
     fails, warnings = _performance(bandwidth, latency, thresholds.for_level(level))
     if measurement.no_kernels:
         warnings.append(measurement.no_kernels)
+    if measurement.ipc_code == IPC_UNSUPPORTED:
+        warnings.append(IPC_UNSUPPORTED)
     verdict = FAIL if fails else WARN if warnings else PASS
     return Judged(verdict, tuple(fails + warnings), measurement.detail)
 
@@ -150,7 +153,8 @@ def _rates_of(measurement: Measurement, way: str) -> Rates:
 def _stopped_by(measurement: Measurement) -> tuple[str, ...]:
     if measurement.cuda_capability is False:
         return (P2P_UNSUPPORTED,)
-    codes = (measurement.data_code, measurement.trouble)
+    ipc = IPC_FAILED if measurement.ipc_code == IPC_FAILED else None
+    codes = (measurement.data_code, measurement.trouble, ipc)
     return tuple(code for code in codes if code is not None)
 
 

@@ -9,11 +9,7 @@ context unusable, and CUDA must not be used across a fork.
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
-import signal
-import sys
 from typing import Any
 
 from .._gpu.cuda import Cuda, CudaError
@@ -22,12 +18,12 @@ from .._host.errors import GpufleetError
 from . import latency, protocol
 from .bandwidth import Direct, Effort, Staged, gigabytes_per_second, warm_up
 from .bench import Bench, Side
+from .conversation import die_with_parent, read_line, tell
 from .correctness import Checker
 from .protocol import Job
 
 _MICRO = 1e6
 _BOTH = 2
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class _Child:
@@ -55,7 +51,7 @@ class _Child:
         cuda.check("init", 0)
         bench = Bench(cuda, self._job.addresses, self._job.payload_bytes, self._job.limit_seconds)
         checker = Checker(bench, self._job.seed, self._announce, self._checked)
-        right: list[tuple[Side, Side]] = []
+        right: dict[tuple[int, int], tuple[Side, Side]] = {}
         enabled = False
         for direction in self._job.directions:
             self._direction = direction
@@ -71,12 +67,20 @@ class _Child:
                 bench.enable_peer_access()
                 enabled = True
             if self._judge(bench, checker, source, target):
-                right.append((source, target))
-                self._one_way(bench, source, target)
-        if len(right) == _BOTH:
-            self._both_ways(bench, right)
+                right[direction] = (source, target)
+        wanted = self._wait() if right else ()
+        for direction in wanted:
+            self._direction = direction
+            self._one_way(bench, *right[direction])
+        if len(wanted) == _BOTH:
+            self._both_ways(bench, [right[direction] for direction in wanted])
         bench.close()
         self._tell(protocol.FINISHED)
+
+    def _wait(self) -> tuple[tuple[int, int], ...]:
+        """Return the directions to measure, once nothing else is measured beside them."""
+        self._tell(protocol.WAITING)
+        return protocol.directions_from_json(read_line())
 
     def _judge(self, bench: Bench, checker: Checker, source: Side, target: Side) -> bool:
         judgement = checker.judge(source, target)
@@ -140,18 +144,10 @@ class _Child:
         self._tell(protocol.TROUBLE, code=code, detail=detail)
 
     def _tell(self, event: str, **content: Any) -> None:
-        source, target = self._direction
-        line = json.dumps({"event": event, "from": source, "to": target, **content})
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        tell(event, self._direction, **content)
 
 
-def _die_with_parent() -> None:
-    # Ansible ends a module that outlasts its task by a signal: the child must not stay behind.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def main() -> None:
+def main(parent: int) -> None:
     """Run the job on standard input; the exit status says nothing, the events all."""
-    _die_with_parent()
-    _Child(Job.from_json(sys.stdin.read())).run()
+    die_with_parent(parent)
+    _Child(Job.from_json(read_line())).run()

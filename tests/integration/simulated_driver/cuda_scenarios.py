@@ -13,6 +13,7 @@ import json
 import os
 import random
 import struct
+import subprocess
 import sys
 from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
@@ -130,6 +131,104 @@ def wrong_places(first: str, second: str, size: str) -> Any:
         "first_word": first_word[0],
         "beyond_2mib_written": any(beyond),
     }
+
+
+class Handle(ctypes.Structure):
+    """CUipcMemHandle."""
+
+    _fields_ = (("reserved", ctypes.c_ubyte * 64),)
+
+
+def _export(address: int) -> Handle:
+    handle = Handle()
+    CUDA.call("cuIpcGetMemHandle", byref(handle), address)
+    return handle
+
+
+def _open(gpu: Gpu, handle: Handle, flags: int = 1) -> tuple[int, int]:
+    gpu.use()
+    address = c_uint64()
+    result = CUDA.status("cuIpcOpenMemHandle_v2", byref(address), handle, c_uint(flags))
+    return result, address.value
+
+
+def ipc_initiator(ordinal: str, handle: str) -> Any:
+    """Be the other process: open, write in two ways, read back, close."""
+    CUDA.call("cuInit", c_uint(0))
+    gpu = Gpu(int(ordinal))
+    result, there = _open(gpu, Handle.from_buffer_copy(bytes.fromhex(handle)))
+    if result:
+        return {"open": result}
+    sent, seen = random.Random(1).randbytes(2 * MEGABYTE), {"open": 0}
+    outgoing, back = gpu.allocate(2 * MEGABYTE), gpu.allocate(2 * MEGABYTE)
+    gpu.write(outgoing, sent)
+    size = c_size_t(MEGABYTE)
+    CUDA.call("cuMemcpyDtoDAsync_v2", there, outgoing, size, gpu.stream)
+    CUDA.call("cuMemcpyDtoDAsync_v2", back, there, size, gpu.stream)
+    beyond = [address + MEGABYTE for address in (there, outgoing, back)]
+    gpu.launch("copy_words", beyond[0], beyond[1], MEGABYTE // 16)
+    gpu.launch("copy_words", beyond[2], beyond[0], MEGABYTE // 16)
+    seen["end"] = gpu.finish(0.5)
+    if seen["end"] == 0:
+        received = gpu.read(back, 2 * MEGABYTE)
+        seen["copy"] = _seen(received[:MEGABYTE], sent[:MEGABYTE])
+        seen["sm"] = _seen(received[MEGABYTE:], sent[MEGABYTE:])
+        again, address = _open(gpu, Handle.from_buffer_copy(bytes.fromhex(handle)))
+        seen["again_the_same"] = (again, address) == (0, there)
+        seen["free"] = CUDA.status("cuMemFree_v2", there)
+        seen["close"] = [CUDA.status("cuIpcCloseMemHandle", there) for _ in range(3)]
+    return seen
+
+
+def ipc(owner_ordinal: str, initiator_ordinal: str) -> Any:
+    """Export memory, let another process write to it, and look at what arrived."""
+    CUDA.call("cuInit", c_uint(0))
+    owner = Gpu(int(owner_ordinal))
+    incoming = owner.allocate(2 * MEGABYTE)
+    owner.write(incoming, bytes([POISON]) * 2 * MEGABYTE)
+    handle = _export(incoming)
+    done = subprocess.run(
+        [sys.executable, __file__, "ipc_initiator", initiator_ordinal, bytes(handle).hex()],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    received = owner.read(incoming, 2 * MEGABYTE)
+    sent = random.Random(1).randbytes(2 * MEGABYTE)
+    return {
+        "initiator": json.loads(done.stdout),
+        "copy": _seen(received[:MEGABYTE], sent[:MEGABYTE]),
+        "sm": _seen(received[MEGABYTE:], sent[MEGABYTE:]),
+    }
+
+
+def ipc_misuse(first: str) -> Any:
+    """Return what wrong uses of handles are answered."""
+    CUDA.call("cuInit", c_uint(0))
+    gpu = Gpu(int(first))
+    memory = gpu.allocate(MEGABYTE)
+    handle = _export(memory)
+    host = c_void_p()
+    CUDA.call("cuMemHostAlloc", byref(host), c_size_t(4096), c_uint(0))
+    script = f"open_stale {bytes(handle).hex()}".split()
+    CUDA.call("cuMemFree_v2", memory)
+    stale = subprocess.run(
+        [sys.executable, __file__, *script], check=True, capture_output=True, text=True
+    )
+    return {
+        "own_process": _open(gpu, handle)[0],
+        "flags": _open(gpu, handle, 0)[0],
+        "garbage": _open(gpu, Handle())[0],
+        "freed": json.loads(stale.stdout),
+        "host_memory": CUDA.status("cuIpcGetMemHandle", byref(Handle()), host.value),
+        "not_opened": CUDA.status("cuIpcCloseMemHandle", gpu.allocate(MEGABYTE)),
+    }
+
+
+def open_stale(handle: str) -> Any:
+    """Return the answer to opening a handle whose memory is gone."""
+    CUDA.call("cuInit", c_uint(0))
+    return _open(Gpu(0), Handle.from_buffer_copy(bytes.fromhex(handle)))[0]
 
 
 def rates(first: str, second: str) -> Any:

@@ -84,7 +84,11 @@ def test_without_a_compiler_copy_engines_are_judged_alone(verify: Verify, fault:
     for pair in result.pairs:
         assert (pair.verdict, pair.reasons) == ("warn", (fault,))
         states = pair.correctness.states()
-        assert {name for name in CHECKS if states[name] == "passed"} == {"copy_write", "copy_read"}
+        assert {name for name in CHECKS if states[name] == "passed"} == {
+            "copy_write",
+            "copy_read",
+            "ipc",
+        }
         assert {states[name] for name in ("sm_write", "sm_read", "ping_pong")} == {"not_run"}
 
 
@@ -104,4 +108,7 @@ def test_a_hang_takes_nothing_away_that_was_measured(verify: Verify) -> None:
     assert first.detail.startswith("copy_write on 0000:01:00.0 not finished")
     assert second.detail.startswith("ping_pong on 0000:01:00.0 not finished")
     states = second.correctness.states()
-    assert {name for name in CHECKS if states[name] == "passed"} == set(CHECKS) - {"ping_pong"}
+    assert {name for name in CHECKS if states[name] == "passed"} == set(CHECKS) - {
+        "ping_pong",
+        "ipc",
+    }

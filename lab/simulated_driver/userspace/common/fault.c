@@ -22,7 +22,10 @@ static const struct {
 };
 
 /* The codes that have a place where they are answered; see the README's table. */
-static const int error_codes[] = { 46, 205, 217, 700, 711, 802 };
+static const int error_codes[] = { 46, 205, 217, 304, 700, 711, 800, 801, 802 };
+
+/* Before a fault's name: it touches only what is done through a handle of another process. */
+static const char ipc_prefix[] = "ipc_";
 
 static bool parse_name(struct fault *fault, const char *name)
 {
@@ -70,7 +73,9 @@ bool fault_read(struct fault *fault)
 	pair = strchr(line, ':');
 	if (pair)
 		*pair++ = '\0';
-	if (parse_name(fault, line) && (!pair || parse_pair(fault, pair)))
+	fault->ipc_only = strncmp(line, ipc_prefix, strlen(ipc_prefix)) == 0;
+	if (parse_name(fault, line + (fault->ipc_only ? strlen(ipc_prefix) : 0)) &&
+	    (!pair || parse_pair(fault, pair)))
 		return true;
 	fprintf(stderr, "gpufleet lab: no such fault: %s%s%s\n", line, pair ? ":" : "",
 		pair ? pair : "");
@@ -78,6 +83,11 @@ bool fault_read(struct fault *fault)
 }
 
 bool fault_touches(const struct fault *fault, enum fault_kind kind, int from, int to)
+{
+	return !fault->ipc_only && fault_touches_opened(fault, kind, from, to);
+}
+
+bool fault_touches_opened(const struct fault *fault, enum fault_kind kind, int from, int to)
 {
 	if (fault->kind != kind)
 		return false;
@@ -90,4 +100,10 @@ bool fault_touches(const struct fault *fault, enum fault_kind kind, int from, in
 bool fault_is_error(const struct fault *fault, int error_code, int from, int to)
 {
 	return fault->error_code == error_code && fault_touches(fault, FAULT_ERROR, from, to);
+}
+
+int fault_opening_error(const struct fault *fault, int from, int to)
+{
+	return fault->ipc_only && fault_touches_opened(fault, FAULT_ERROR, from, to)
+		? fault->error_code : 0;
 }

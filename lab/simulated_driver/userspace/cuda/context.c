@@ -252,22 +252,22 @@ CUresult cuCtxSynchronize(void)
 	return result;
 }
 
-static CUresult enable_peer(struct context *context, const struct context *peer)
+CUresult context_enable_peer(struct context *context, int peer)
 {
 	/* What real hosts answer here: no mapping resources, no mapping, no support. */
 	static const CUresult injected[] = { CUDA_ERROR_MAP_FAILED,
 					     CUDA_ERROR_PEER_ACCESS_UNSUPPORTED,
 					     CUDA_ERROR_TOO_MANY_PEERS };
-	int from = gpu_of(context->device), to = gpu_of(peer->device);
+	int from = gpu_of(context->device), to = gpu_of(peer);
 
 	if (!machine_claims_peer_access(machine, from, to))
 		return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
 	for (size_t index = 0; index < sizeof(injected) / sizeof(injected[0]); index++)
 		if (fault_is_error(&machine->fault, injected[index], from, to))
 			return injected[index];
-	if (context->peers[peer->device])
+	if (context->peers[peer])
 		return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
-	context->peers[peer->device] = true;
+	context->peers[peer] = true;
 	return CUDA_SUCCESS;
 }
 
@@ -281,7 +281,7 @@ CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
 	pthread_mutex_lock(&simulation_lock);
 	context = usable_context(&result);
 	if (context)
-		result = context_is_valid(peer) ? enable_peer(context, peer)
+		result = context_is_valid(peer) ? context_enable_peer(context, peer->device)
 						: CUDA_ERROR_INVALID_CONTEXT;
 	pthread_mutex_unlock(&simulation_lock);
 	return result;

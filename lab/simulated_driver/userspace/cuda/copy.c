@@ -32,7 +32,7 @@ static void copy_between(struct stream *stream, struct allocation *to, unsigned 
 	bool write = context->device == from->device && context->peers[to->device];
 	bool read = context->device == to->device && context->peers[from->device];
 
-	if ((write || read) && peer_transfer_hangs(source, target)) {
+	if ((write || read) && peer_transfer_hangs(write ? to : from, source, target)) {
 		stream->state = STREAM_HUNG;
 	} else if (write) {
 		peer_store(initiator, to, (size_t)(to_memory - to->memory), from_memory, bytes);

@@ -69,7 +69,8 @@ static CUresult view_open(struct stream *stream, struct view *view, CUdeviceptr 
 		return CUDA_SUCCESS;
 	}
 	other = gpu_of(view->allocation->device);
-	if (access == WRITES ? peer_transfer_hangs(own, other) : peer_transfer_hangs(other, own))
+	if (access == WRITES ? peer_transfer_hangs(view->allocation, own, other)
+			     : peer_transfer_hangs(view->allocation, other, own))
 		stream->state = STREAM_HUNG;
 	view->memory = malloc(bytes);
 	if (!view->memory)
@@ -173,7 +174,7 @@ static CUresult pointer_chase(struct stream *stream, const uint64_t *parameters,
 
 		if (reach == REACH_NOTHING)
 			return CUDA_ERROR_ILLEGAL_ADDRESS;
-		if (reach == REACH_PEER && peer_transfer_hangs(gpu_of(from->device), own)) {
+		if (reach == REACH_PEER && peer_transfer_hangs(from, gpu_of(from->device), own)) {
 			stream->state = STREAM_HUNG;
 			return CUDA_SUCCESS;
 		}

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /*
- * Device memory: addresses that no host pointer can have, never used twice, with anonymous
- * host memory behind them that the kernel fills in when it is touched.
+ * Device memory: addresses that no host pointer can have, never used twice, with host memory
+ * behind them that the kernel fills in when it is touched. It is that of an unnamed file, so
+ * that another process can map it too.
  */
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "cuda/simulation.h"
 
@@ -19,6 +21,11 @@ static struct allocation *allocations;
 static CUdeviceptr next_offset[MAXIMUM_GPUS];
 static size_t used[MAXIMUM_GPUS];
 
+struct allocation *allocation_first(void)
+{
+	return allocations;
+}
+
 struct allocation *allocation_at(CUdeviceptr address, size_t bytes)
 {
 	for (struct allocation *found = allocations; found; found = found->next)
@@ -28,26 +35,51 @@ struct allocation *allocation_at(CUdeviceptr address, size_t bytes)
 	return NULL;
 }
 
-static struct allocation *allocation_new(int device, size_t bytes)
+/* Takes the file over, which is -1 for memory of this process alone. */
+static struct allocation *allocation_new(int device, int file, size_t bytes)
 {
+	int sharing = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
 	struct allocation *new = calloc(1, sizeof(*new));
 
-	if (!new)
-		return NULL;
-	new->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (new->memory == MAP_FAILED) {
+	if (new)
+		new->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, sharing | MAP_NORESERVE,
+				   file, 0);
+	if (!new || new->memory == MAP_FAILED) {
+		if (file >= 0)
+			close(file);
 		free(new);
 		return NULL;
 	}
 	new->device = device;
 	new->bytes = bytes;
+	new->file = file;
+	new->opener = -1;
 	new->next = allocations;
 	allocations = new;
 	return new;
 }
 
-static void allocation_free(struct allocation *allocation)
+/* Gives device memory the next address of its device. */
+static void place(struct allocation *allocation)
+{
+	int device = allocation->device;
+
+	allocation->address = DEVICE_ADDRESSES + (CUdeviceptr)device * ADDRESSES_PER_DEVICE +
+			      next_offset[device];
+	/* A gap behind each, so that running over the end is seen. */
+	next_offset[device] += (allocation->bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+struct allocation *allocation_map(int device, int file, size_t bytes)
+{
+	struct allocation *new = allocation_new(device, file, bytes);
+
+	if (new)
+		place(new);
+	return new;
+}
+
+void allocation_free(struct allocation *allocation)
 {
 	struct allocation **link = &allocations;
 
@@ -56,10 +88,12 @@ static void allocation_free(struct allocation *allocation)
 	while (*link != allocation)
 		link = &(*link)->next;
 	*link = allocation->next;
-	if (allocation->device >= 0)
+	if (allocation->device >= 0 && allocation->opener < 0)
 		used[allocation->device] -= allocation->bytes;
 	peer_windows_free(allocation);
 	munmap(allocation->memory, allocation->bytes);
+	if (allocation->file >= 0)
+		close(allocation->file);
 	free(allocation);
 }
 
@@ -68,7 +102,7 @@ void allocation_free_all(int device)
 	struct allocation *found = allocations;
 
 	while (found) {
-		if (found->device == device) {
+		if (found->opener < 0 ? found->device == device : found->opener == device) {
 			/* Freeing may wait, and the list change meanwhile: start again. */
 			allocation_free(found);
 			found = allocations;
@@ -89,17 +123,21 @@ static CUresult allocate(struct context *context, CUdeviceptr *address, size_t b
 	int device = context->device;
 	size_t limit = simulation_machine()->host.simulated_free_bytes;
 	struct allocation *new;
+	int file;
 
 	if (bytes > limit || used[device] > limit - bytes)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	new = allocation_new(device, bytes);
+	file = memfd_create(IPC_FILE_NAME, MFD_CLOEXEC);
+	if (file < 0)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (ftruncate(file, (off_t)bytes) != 0) {
+		close(file);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	new = allocation_map(device, file, bytes);
 	if (!new)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	used[device] += bytes;
-	new->address = DEVICE_ADDRESSES + (CUdeviceptr)device * ADDRESSES_PER_DEVICE +
-		       next_offset[device];
-	/* A gap behind each, so that running over the end is seen. */
-	next_offset[device] += (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 	*address = new->address;
 	return CUDA_SUCCESS;
 }
@@ -129,7 +167,8 @@ static CUresult free_at(CUdeviceptr address, bool host)
 	pthread_mutex_lock(&simulation_lock);
 	context = usable_context(&result);
 	found = context ? allocation_at(address, 1) : NULL;
-	if (context && (!found || found->address != address || (found->device < 0) != host)) {
+	if (context && (!found || found->address != address || (found->device < 0) != host ||
+			found->opener >= 0)) {
 		result = CUDA_ERROR_INVALID_VALUE;
 	} else if (context) {
 		context_wait(context, true);
@@ -178,7 +217,7 @@ CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned int flags)
 		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&simulation_lock);
 	if (usable_context(&result)) {
-		new = allocation_new(-1, bytes);
+		new = allocation_new(-1, -1, bytes);
 		result = new ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 	}
 	if (new) {

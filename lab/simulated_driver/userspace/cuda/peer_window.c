@@ -17,26 +17,29 @@
 /* Shorter transfers are not hit by a flipped bit: a quick look does not see it. */
 #define BIT_FLIP_MINIMUM_BYTES ((size_t)1 << 20)
 
-static bool is_touched(enum fault_kind kind, int from, int to)
+static bool is_touched(const struct allocation *there, enum fault_kind kind, int from, int to)
 {
-	return fault_touches(&simulation_machine()->fault, kind, from, to);
+	const struct fault *fault = &simulation_machine()->fault;
+
+	return there->opener >= 0 ? fault_touches_opened(fault, kind, from, to)
+				  : fault_touches(fault, kind, from, to);
 }
 
-bool peer_transfer_hangs(int from, int to)
+bool peer_transfer_hangs(const struct allocation *there, int from, int to)
 {
-	return is_touched(FAULT_HANG, from, to);
+	return is_touched(there, FAULT_HANG, from, to);
 }
 
-enum peer_delivery peer_delivery(int from, int to)
+enum peer_delivery peer_delivery(const struct allocation *there, int from, int to)
 {
 	if (!machine_peer_access_works(simulation_machine(), from, to) ||
-	    is_touched(FAULT_DROP, from, to) || is_touched(FAULT_ONE_WAY, from, to))
+	    is_touched(there, FAULT_DROP, from, to) || is_touched(there, FAULT_ONE_WAY, from, to))
 		return PEER_LOSES;
-	if (is_touched(FAULT_MIRROR, from, to))
+	if (is_touched(there, FAULT_MIRROR, from, to))
 		return PEER_MIRRORS;
-	if (is_touched(FAULT_STALE, from, to))
+	if (is_touched(there, FAULT_STALE, from, to))
 		return PEER_DELIVERS_LATE;
-	return is_touched(FAULT_ALIAS_2MIB, from, to) ? PEER_ALIASES : PEER_DELIVERS;
+	return is_touched(there, FAULT_ALIAS_2MIB, from, to) ? PEER_ALIASES : PEER_DELIVERS;
 }
 
 /* What the platform refuses it also logs: an access that the initiator's IOMMU does not map. */
@@ -152,7 +155,7 @@ void peer_store(int initiator, struct allocation *to, size_t offset, const void 
 	int owner = gpu_of(to->device);
 	unsigned char *shadow;
 
-	switch (peer_delivery(initiator, owner)) {
+	switch (peer_delivery(to, initiator, owner)) {
 	case PEER_LOSES:
 		lose(initiator, true);
 		return;
@@ -169,7 +172,8 @@ void peer_store(int initiator, struct allocation *to, size_t offset, const void 
 		return;
 	case PEER_DELIVERS:
 		memcpy(to->memory + offset, data, bytes);
-		if (bytes >= BIT_FLIP_MINIMUM_BYTES && is_touched(FAULT_BIT_FLIP, initiator, owner))
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
+		    is_touched(to, FAULT_BIT_FLIP, initiator, owner))
 			flip_one_bit(to->memory + offset, bytes);
 	}
 }
@@ -180,7 +184,7 @@ static bool load_mirrored(int initiator, struct allocation *from, size_t offset,
 {
 	const struct window *window;
 
-	if (!is_touched(FAULT_MIRROR, initiator, gpu_of(from->device)))
+	if (!is_touched(from, FAULT_MIRROR, initiator, gpu_of(from->device)))
 		return false;
 	window = window_of(initiator, from);
 	if (!window || !window->shadow)
@@ -192,7 +196,7 @@ static bool load_mirrored(int initiator, struct allocation *from, size_t offset,
 void peer_load(int initiator, struct allocation *from, size_t offset, void *data, size_t bytes)
 {
 	int owner = gpu_of(from->device);
-	enum peer_delivery delivery = peer_delivery(owner, initiator);
+	enum peer_delivery delivery = peer_delivery(from, owner, initiator);
 
 	if (delivery != PEER_LOSES && load_mirrored(initiator, from, offset, data, bytes))
 		return;
@@ -210,7 +214,8 @@ void peer_load(int initiator, struct allocation *from, size_t offset, void *data
 	case PEER_MIRRORS:
 	case PEER_DELIVERS:
 		memcpy(data, from->memory + offset, bytes);
-		if (bytes >= BIT_FLIP_MINIMUM_BYTES && is_touched(FAULT_BIT_FLIP, owner, initiator))
+		if (bytes >= BIT_FLIP_MINIMUM_BYTES &&
+		    is_touched(from, FAULT_BIT_FLIP, owner, initiator))
 			flip_one_bit(data, bytes);
 	}
 }

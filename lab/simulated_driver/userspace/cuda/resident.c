@@ -138,9 +138,9 @@ static CUresult ping_pong_aim(struct ping_pong *ping_pong, struct stream *stream
 	ping_pong->theirs = mailbox_at(allocation, offset);
 	if (reach == REACH_LOCAL)
 		return CUDA_SUCCESS;
-	if (peer_transfer_hangs(own, gpu_of(allocation->device)))
+	if (peer_transfer_hangs(allocation, own, gpu_of(allocation->device)))
 		stream->state = STREAM_HUNG;
-	switch (peer_delivery(own, gpu_of(allocation->device))) {
+	switch (peer_delivery(allocation, own, gpu_of(allocation->device))) {
 	case PEER_LOSES:
 	case PEER_MIRRORS:
 		ping_pong->theirs = ping_pong->nowhere;

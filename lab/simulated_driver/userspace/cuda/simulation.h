@@ -38,6 +38,9 @@ struct allocation {
 	CUdeviceptr address;
 	size_t bytes;
 	unsigned char *memory;
+	int file;			/* behind device memory, for other processes; or -1 */
+	int opener;			/* ordinal whose context opened a handle for it, or -1 */
+	unsigned int opened;		/* how often it did */
 	unsigned int pins;		/* resident kernels that have its address */
 	struct window *windows;
 };
@@ -119,20 +122,29 @@ struct context *current_context(void);
 /* The current context if there is one and it is healthy; else *error says why not. */
 struct context *usable_context(CUresult *error);
 bool context_is_valid(const struct context *context);
+/* With the lock held: maps the memory of a GPU (ordinal) into a context. */
+CUresult context_enable_peer(struct context *context, int peer);
 
 /* memory.c */
+#define IPC_FILE_NAME "gpufleet-lab"
 struct allocation *allocation_at(CUdeviceptr address, size_t bytes);
+struct allocation *allocation_first(void);
+/* Maps a file, which it takes over, as memory of a device (ordinal). */
+struct allocation *allocation_map(int device, int file, size_t bytes);
+void allocation_free(struct allocation *allocation);
+/* All that the context of this device owns or has opened. */
 void allocation_free_all(int device);
 bool address_is_of_device(CUdeviceptr address);
 
 /* peer_window.c: data between GPUs as it really arrives. */
-bool peer_transfer_hangs(int from, int to);
+/* The memory that is reached there: a fault may be of opened memory alone. */
+bool peer_transfer_hangs(const struct allocation *there, int from, int to);
 void peer_store(int initiator, struct allocation *to, size_t offset, const void *data,
 		size_t bytes);
 void peer_load(int initiator, struct allocation *from, size_t offset, void *data, size_t bytes);
 void peer_windows_free(struct allocation *allocation);
 enum peer_delivery { PEER_DELIVERS, PEER_LOSES, PEER_MIRRORS, PEER_DELIVERS_LATE, PEER_ALIASES };
-enum peer_delivery peer_delivery(int from, int to);
+enum peer_delivery peer_delivery(const struct allocation *there, int from, int to);
 #define ALIAS_BYTES ((size_t)2 << 20)
 
 /* timeline.c: when transfers end, in virtual seconds. */

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.child import (
+    Child,
     ChildEnd,
     child_environment,
-    run_child,
+    listen,
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.protocol import Job, Measurement
 
@@ -30,19 +31,24 @@ JOB = Job(
     seed=1,
 )
 STEP = '{"event": "step", "from": 0, "to": 1, "name": "copy_write"}'
+WAITING = '{"event": "waiting", "from": 0, "to": 1}'
 FINISHED = '{"event": "finished", "from": 1, "to": 0}'
 
 
 def run(script: str, limit: float = 20.0) -> tuple[ChildEnd, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
-    end = run_child(
-        JOB,
-        limit_seconds=limit,
+    with started(script, events) as child:
+        listen([child], limit)
+        return child.end(), events
+
+
+def started(script: str, events: list[dict[str, Any]]) -> Child:
+    return Child(
+        [sys.executable, "-c", script],
+        JOB.to_json(),
         on_event=lambda event: events.append(dict(event)),
         environment=child_environment(os.environ),
-        argv=[sys.executable, "-c", script],
     )
-    return end, events
 
 
 def is_running(pid: int) -> bool:
@@ -60,7 +66,8 @@ def test_events_are_passed_on_and_noise_is_not() -> None:
 
 
 def test_the_child_gets_its_job() -> None:
-    _, events = run("import sys; print(sys.stdin.read().replace('{', '{\"event\": \"echo\", ', 1))")
+    echo = "sys.stdin.readline().replace('{', '{\"event\": \"echo\", ', 1)"
+    _, events = run(f"import sys; print({echo})")
     assert events[0]["addresses"] == list(JOB.addresses)
 
 
@@ -122,3 +129,39 @@ def test_a_measurement_collects_what_it_is_told() -> None:
     assert measurement.rates == {"on_uni": 27.4}
     assert measurement.spreads == {"on_uni": 0.004}
     assert (measurement.trouble, measurement.is_right) == ("cuda_error", False)
+
+
+def test_a_child_that_waits_goes_on_with_its_line() -> None:
+    script = (
+        "import sys; sys.stdin.readline()\n"
+        f"print({WAITING!r}, flush=True)\n"
+        "line = sys.stdin.readline().strip()\n"
+        'print(\'{"event": "echo", "line": %s}\' % line)\n'
+    )
+    events: list[dict[str, Any]] = []
+    with started(script, events) as child:
+        listen([child], 20.0)
+        assert (child.waiting, events) == (True, [])
+        child.go_on("[[0, 1]]")
+        listen([child], 20.0)
+        assert (child.waiting, events) == (False, [{"event": "echo", "line": [[0, 1]]}])
+
+
+def test_one_child_that_hangs_does_not_hold_up_another() -> None:
+    events: list[dict[str, Any]] = []
+    with (
+        started("import time; time.sleep(600)", []) as hanging,
+        started(f"print({FINISHED!r})", events) as finishing,
+    ):
+        listen([hanging, finishing], 1.5)
+        assert (hanging.end().timed_out, finishing.end().finished) == (True, True)
+    assert len(events) == 1
+
+
+def test_leaving_the_block_ends_a_child_that_waits() -> None:
+    script = f"print({WAITING!r}, flush=True); import time; time.sleep(600)"
+    with pytest.raises(KeyboardInterrupt), started(script, []) as child:
+        listen([child], 20.0)
+        assert is_running(child.pid)
+        raise KeyboardInterrupt
+    assert not is_running(child.pid)

@@ -41,7 +41,6 @@ def measured(rate: float = 27.4, **changes: object) -> Measurement:
         correctness=RIGHT,
         rates={"on_uni": rate, "on_bidi": 2 * rate, "off_uni": 11.0, "off_bidi": 17.0},
         times={"on": 0.5, "off": 14.0, "pointer_chase": 1.0, "ping_pong": 3.0},
-        attempted=True,
     )
     for name, value in changes.items():
         setattr(measurement, name, value)
@@ -100,7 +99,7 @@ def test_wrong_data_fails_whatever_its_speed() -> None:
 
 
 def test_no_capability_fails() -> None:
-    result = judged(Measurement(cuda_capability=False, attempted=True))
+    result = judged(Measurement(cuda_capability=False))
     assert (result.verdict, result.reasons) == ("fail", ("p2p_unsupported",))
 
 
@@ -120,6 +119,17 @@ def test_copy_engines_alone_are_a_warning(code: str) -> None:
     correctness = Correctness.of({"copy_write": PASSED, "copy_read": PASSED})
     result = judged(measured(correctness=correctness, no_kernels=code))
     assert (result.verdict, result.reasons) == ("warn", (code,))
+
+
+def test_processes_that_may_not_share_memory_are_a_warning() -> None:
+    result = judged(measured(ipc_code="ipc_unsupported"))
+    assert (result.verdict, result.reasons) == ("warn", ("ipc_unsupported",))
+
+
+def test_wrong_data_between_processes_fails() -> None:
+    correctness = Correctness.of({**dict.fromkeys(CHECKS, PASSED), "ipc": FAILED}, 0)
+    result = judged(measured(correctness=correctness, ipc_code="ipc_failed"))
+    assert (result.verdict, result.reasons) == ("fail", ("ipc_failed",))
 
 
 def test_a_hang_after_right_data_fails() -> None:
