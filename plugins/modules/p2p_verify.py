@@ -11,7 +11,8 @@ version_added: "0.1.0"
 description:
   - Moves data between every ordered pair of a host's NVIDIA GPUs with peer access enabled, by copy
     engine and by kernel, writing and reading, and lets the owner of the memory judge whether it
-    arrived. Then measures bandwidth and latency with peer-to-peer on and off.
+    arrived. Then measures bandwidth and latency with peer-to-peer on and off: written and read, by
+    copy engines and by kernels, one way and both ways at once.
   - Each figure is judged against the slowest PCIe link on the pair's path. A copy that is fast and
     wrong fails; one that is faster than its link fails too.
   - Names the sets of GPUs that all reach each other, and the causes of what does not work.
@@ -40,9 +41,9 @@ options:
     default: []
   buffer_bytes:
     description:
-      - Bytes that each check and each copy moves.
-      - 256 MiB by default, 32 MiB with O(quick=true); never more than an eighth of a GPU's free
-        memory.
+      - Bytes that each check moves, and at most those that each copy of a measurement moves.
+      - By default 256 MiB and 512 MiB, with O(quick=true) 32 MiB and 256 MiB; never more than an
+        eighth of a GPU's free memory.
     type: int
   child_timeout:
     description:
@@ -51,7 +52,8 @@ options:
     default: 60
   quick:
     description:
-      - Move less and repeat less, for a check in passing.
+      - Move less and repeat less, for a check in passing. Bandwidth is measured for writes by copy
+        engines alone, not for reads nor for kernels.
     type: bool
     default: false
   allow_busy:
@@ -236,7 +238,7 @@ p2p:
       type: str
       returned: success
     buffer_bytes:
-      description: Bytes that each check and copy moved.
+      description: Bytes that each check moved.
       type: int
       returned: success
       sample: 268435456

@@ -22,6 +22,7 @@ PTX = (
             "fill_pattern",
             "verify_pattern",
             "copy_words",
+            "bulk_copy",
             "pointer_chase",
             "ping_pong",
             "gate",

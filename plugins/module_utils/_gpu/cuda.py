@@ -127,6 +127,7 @@ _SIGNATURES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "copy_to_device": ("cuMemcpyHtoDAsync_v2", (c_uint64, c_void_p, c_size_t, c_void_p)),
     "copy_to_host": ("cuMemcpyDtoHAsync_v2", (c_void_p, c_uint64, c_size_t, c_void_p)),
     "copy_within_device": ("cuMemcpyDtoDAsync_v2", (c_uint64, c_uint64, c_size_t, c_void_p)),
+    "copy": ("cuMemcpyAsync", (c_uint64, c_uint64, c_size_t, c_void_p)),
     "copy_to_peer": (
         "cuMemcpyPeerAsync",
         (c_uint64, c_void_p, c_uint64, c_void_p, c_size_t, c_void_p),

@@ -30,9 +30,6 @@ _IPC_LAZY_ENABLE_PEER_ACCESS = 1
 
 _LEGACY_STREAM = 0
 _BUS_ID_BYTES = 32
-_THREADS_PER_BLOCK = 256
-# Resident at once on every architecture from sm_75: 4 x 256 of at least 1024 threads.
-_BLOCKS_PER_MULTIPROCESSOR = 4
 _SPIN_SECONDS = 0.0005
 _NAP_SECONDS = 0.0002
 
@@ -136,7 +133,7 @@ class Gpu:
         """Launch a kernel of kernels.py with 64-bit arguments on this GPU.
 
         Args:
-            single: one thread, for the resident kernels; otherwise the grid fills the GPU.
+            single: one thread, for the resident kernels; otherwise the kernel's own shape.
 
         Raises:
             CudaError: the driver refused.
@@ -146,8 +143,9 @@ class Gpu:
         pointers = (c_void_p * len(values))(
             *(ctypes.cast(ctypes.pointer(value), c_void_p) for value in values)
         )
-        blocks = 1 if single else self.multiprocessors * _BLOCKS_PER_MULTIPROCESSOR
-        threads = 1 if single else _THREADS_PER_BLOCK
+        shape = ENTRIES[name]
+        blocks = 1 if single else self.multiprocessors * shape.blocks_per_multiprocessor
+        threads = 1 if single else shape.threads_per_block
         function = self._functions[name]
         # The driver copies the values before it returns, so they need to live only until then.
         self.cuda.check(
@@ -279,6 +277,13 @@ class Stream:
     def copy_to_device(self, target: int, source: int, count: int) -> None:
         """Queue a copy from page-locked host memory (a raw pointer) to this GPU's memory."""
         self._queue("copy_to_device", target, source, count)
+
+    def copy(self, target: int, source: int, count: int) -> None:
+        """Queue a copy between addresses of any GPUs' memory that this one may reach.
+
+        The GPU of this stream is the initiator, as in nvbandwidth.
+        """
+        self._queue("copy", target, source, count)
 
     def copy_between(self, target: Buffer, source: Buffer, offset: int, count: int) -> None:
         """Queue a peer copy of ``count`` bytes at the same offset of two GPUs' buffers.

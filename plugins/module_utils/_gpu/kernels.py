@@ -11,8 +11,37 @@ indices never share a word, so a copy that lands at another place shows at any s
 
 from __future__ import annotations
 
-ENTRIES = ("fill_pattern", "verify_pattern", "copy_words", "pointer_chase", "ping_pong", "gate")
-VECTOR_BYTES = 16  # what copy_words moves at a time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many threads a kernel is launched with."""
+
+    blocks_per_multiprocessor: int
+    threads_per_block: int
+
+
+# Resident at once on every architecture from sm_75: 4 x 256 of at least 1024 threads.
+_GRID = Shape(4, 256)
+# One thread on every multiprocessor, of which one block works.
+_ONE_EACH = Shape(1, 1)
+# Saturates NVLink as well as PCIe; what nvbandwidth has, so that figures compare.
+_BULK = Shape(1, 512)
+
+ENTRIES = {
+    "fill_pattern": _GRID,
+    "verify_pattern": _GRID,
+    "copy_words": _GRID,
+    "bulk_copy": _BULK,
+    "pointer_chase": _ONE_EACH,
+    "ping_pong": _ONE_EACH,
+    "gate": _ONE_EACH,
+}
+"""Name of each kernel -> its shape; the resident ones are launched with one thread."""
+
+VECTOR_BYTES = 16  # what a thread moves at a time
+_VECTORS_IN_FLIGHT = 12  # loads of one thread before its first store
 PING_PONG_PAYLOAD_WORDS = 32
 PING_PONG_BYTES = 8 * (1 + PING_PONG_PAYLOAD_WORDS)
 
@@ -139,13 +168,86 @@ DONE:
 }}
 """
 
+_IN_FLIGHT = range(_VECTORS_IN_FLIGHT)
+_LOAD_ALL = "".join(
+    f"""
+    ld.global.v2.u64 {{%low{n}, %high{n}}}, [%from];
+    add.u64 %from, %from, %stride;"""
+    for n in _IN_FLIGHT
+)
+_STORE_ALL = "".join(
+    f"""
+    st.global.v2.u64 [%to], {{%low{n}, %high{n}}};
+    add.u64 %to, %to, %stride;"""
+    for n in _IN_FLIGHT
+)
+
+_BULK_COPY = f"""
+// The whole of src to dst, passes times over; dst or src may be a peer's memory. Each thread
+// loads {_VECTORS_IN_FLIGHT} vectors before it stores them; the grid moves through memory side
+// by side. Passes do not wait for each other, so that only the last one drains the link.
+.visible .entry bulk_copy(
+    .param .u64 dst, .param .u64 src, .param .u64 vectors, .param .u64 passes)
+{{{_GRID_STRIDE}
+    .reg .pred %done;
+    .reg .u64 %dst, %src, %vectors, %passes, %stride, %ahead, %batch;
+    .reg .u64 %place, %last, %from, %to;
+    .reg .u64 %low<{_VECTORS_IN_FLIGHT}>, %high<{_VECTORS_IN_FLIGHT}>;
+    ld.param.u64 %dst, [dst];
+    cvta.to.global.u64 %dst, %dst;
+    ld.param.u64 %src, [src];
+    cvta.to.global.u64 %src, %src;
+    ld.param.u64 %vectors, [vectors];
+    ld.param.u64 %passes, [passes];
+    shl.b64 %stride, %step, 4;
+    mul.lo.u64 %ahead, %step, {_VECTORS_IN_FLIGHT - 1};
+    mul.lo.u64 %batch, %step, {_VECTORS_IN_FLIGHT};
+    shl.b64 %from, %index, 4;
+    add.u64 %dst, %dst, %from;
+    add.u64 %src, %src, %from;
+PASS:
+    setp.eq.u64 %done, %passes, 0;
+    @%done bra DONE;
+    sub.u64 %passes, %passes, 1;
+    mov.u64 %place, %index;
+    mov.u64 %from, %src;
+    mov.u64 %to, %dst;
+BATCH:
+    add.u64 %last, %place, %ahead;
+    setp.ge.u64 %done, %last, %vectors;
+    @%done bra REST;{_LOAD_ALL}{_STORE_ALL}
+    add.u64 %place, %place, %batch;
+    bra BATCH;
+REST:
+    setp.ge.u64 %done, %place, %vectors;
+    @%done bra PASS;
+    ld.global.v2.u64 {{%low0, %high0}}, [%from];
+    st.global.v2.u64 [%to], {{%low0, %high0}};
+    add.u64 %from, %from, %stride;
+    add.u64 %to, %to, %stride;
+    add.u64 %place, %place, %step;
+    bra REST;
+DONE:
+    ret;
+}}
+"""
+
 _POINTER_CHASE = """
-// result[0] = address arrived at, result[1] = nanoseconds
-.visible .entry pointer_chase(.param .u64 start, .param .u64 loads, .param .u64 result)
+// result[0] = address arrived at, result[1] = nanoseconds; by one thread of the block given. The
+// loads are plain ones: a chain that is no longer than loads meets no line twice.
+.visible .entry pointer_chase(
+    .param .u64 start, .param .u64 loads, .param .u64 result, .param .u64 block)
 {
     .reg .pred %done;
-    .reg .u64 %place, %loads, %result, %begin, %end;
+    .reg .u32 %number;
+    .reg .u64 %place, %loads, %result, %block, %begin, %end;
+    mov.u32 %number, %ctaid.x;
+    cvt.u64.u32 %begin, %number;
+    ld.param.u64 %block, [block];
+    setp.ne.u64 %done, %begin, %block;
+    @%done bra EXIT;
     ld.param.u64 %place, [start];
+    cvta.to.global.u64 %place, %place;
     ld.param.u64 %loads, [loads];
     ld.param.u64 %result, [result];
     cvta.to.global.u64 %result, %result;
@@ -153,15 +255,18 @@ _POINTER_CHASE = """
 LOOP:
     setp.eq.u64 %done, %loads, 0;
     @%done bra DONE;
-    ld.volatile.global.u64 %place, [%place];
+    ld.global.u64 %place, [%place];
     sub.u64 %loads, %loads, 1;
     bra LOOP;
 DONE:
-    // Stored before the clock is read: the last load must have arrived.
-    st.volatile.global.u64 [%result], %place;
+    // Looked at before the clock is: the last load must have arrived.
+    setp.eq.u64 %done, %place, 0;
+    @%done bra EXIT;
     mov.u64 %end, %globaltimer;
+    st.global.u64 [%result], %place;
     sub.u64 %end, %end, %begin;
     st.global.u64 [%result+8], %end;
+EXIT:
     ret;
 }
 """
@@ -286,6 +391,7 @@ PTX = (
     + _FILL_PATTERN
     + _VERIFY_PATTERN
     + _COPY_WORDS
+    + _BULK_COPY
     + _POINTER_CHASE
     + _PING_PONG
     + _GATE

@@ -1,153 +1,244 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast data moves: copy engines, staged through the host (off) and direct (on).
+"""How fast data moves: by copy engines and by kernels, written and read, direct and staged.
 
 The off arm is staged by ourselves, device to pinned host memory to device in overlapping
 chunks: a peer copy without peer access may refuse, or be staged by the driver in a way of its
-own. Time is that of events on the initiator's stream; where two streams work at once they start
-on one event and the last to finish counts.
+own.
+
+Direct rates are taken as nvbandwidth takes them, so that they compare: the initiator is the GPU
+that writes or reads; its stream is held until all is queued, and copies a little first, so that
+neither queueing nor the change of engines is timed; the time is that of events on the initiator.
+Where two streams work at once both begin on one event, and the longer time counts for both.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from .._gpu.device import Event, HostBuffer, Stream
+from .._gpu.device import Event, HostBuffer
+from .._gpu.kernels import VECTOR_BYTES
 from .bench import GUARD_BYTES, Bench, Side
+from .sampling import Effort, Estimate, settle
 
+DIRECT_WAYS = ("on", "copy_read", "sm_write", "sm_read")
+KERNEL_WAYS = ("sm_write", "sm_read")
+_READ_WAYS = ("copy_read", "sm_read")
+
+_GRANULE_BYTES = 1 << 20
+_PROBE_BYTES = 8 << 20
+_PROBES = 3
+_LEAD_IN_BYTES = 4 << 20
 _STAGING_CHUNK_BYTES = 4 << 20
 _STAGING_SLOTS = 4
-_COPIES_AT_MOST = 32
+_SMALLEST_CHUNK_BYTES = 256 << 10
+_CHUNKS_AT_LEAST = 16
+# What is queued behind a gate must fit the driver's queue (about a thousand entries), or
+# queueing waits for the gate and the gate for the end of queueing.
+_COPIES_AT_MOST = 64
+# Less than this fits the first-level caches of a whole GPU, which would answer a second pass.
+_SMALLEST_REPEATED_BYTES = 64 << 20
+# The host's own share in the time of one sample: queueing, polling.
+_HOST_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to measure.
+class Portion:
+    """What one sample moves in each direction: so many copies of so many bytes."""
+
+    size: int
+    copies: int
+
+
+class Mover:
+    """One direction of traffic that ``initiator`` drives; the payload is the bench's.
 
     Attributes:
-        warm_up_seconds: copying before anything counts, so that the link leaves generation 1.
-        sample_seconds: length one sample aims at.
-        samples: of which the median is the result.
+        gated: whether a sample may be queued while its start is held back.
     """
 
-    warm_up_seconds: float
-    sample_seconds: float
-    samples: int
+    gated = True
+
+    def __init__(self, initiator: Side, source: Side, target: Side) -> None:
+        self.initiator = initiator
+        self.start = Event(initiator.gpu)
+        self.end = Event(initiator.gpu)
+        self._from = source.outgoing.address + GUARD_BYTES
+        self._to = target.incoming.address + GUARD_BYTES
+
+    def pieces(self, portion: Portion) -> Iterator[None]:
+        """Queue a portion on the initiator's stream, one piece each time this is asked to go on."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Queue what makes the initiator's stream pass only when all has arrived."""
+
+    def close(self) -> None:
+        """Free what was allocated for this direction."""
+        self.start.close()
+        self.end.close()
 
 
-class Mover(Protocol):
-    """One direction of traffic: begins on ``first`` and ends on ``last``."""
+class CopyEngine(Mover):
+    """Copies by the initiator's copy engine."""
 
-    first: Stream
-    last: Stream
-    end: Event
-
-    def queue(self) -> None:
-        """Queue one copy of the whole payload."""
-
-
-class Direct:
-    """Copies written to the peer by the source's copy engine."""
-
-    def __init__(self, bench: Bench, source: Side, target: Side) -> None:
-        self.first = self.last = source.stream
-        self.end = source.end
-        self._bytes = bench.payload_bytes
-        self._source = source
-        self._target = target
-
-    def queue(self) -> None:
-        """Queue one copy of the whole payload."""
-        self.first.copy_between(
-            self._target.incoming, self._source.outgoing, GUARD_BYTES, self._bytes
-        )
+    def pieces(self, portion: Portion) -> Iterator[None]:
+        """Queue a portion on the initiator's stream, copy by copy."""
+        for _copy in range(portion.copies):
+            self.initiator.stream.copy(self._to, self._from, portion.size)
+            yield
 
 
-class Staged:
+class Kernel(Mover):
+    """Copies by loads and stores of the initiator's multiprocessors."""
+
+    def pieces(self, portion: Portion) -> Iterator[None]:
+        """Queue a portion on the initiator's stream, launch by launch."""
+        together = portion.copies if portion.size >= _SMALLEST_REPEATED_BYTES else 1
+        for _launch in range(portion.copies // together):
+            self.initiator.gpu.launch(
+                "bulk_copy",
+                self.initiator.stream,
+                self._to,
+                self._from,
+                portion.size // VECTOR_BYTES,
+                together,
+            )
+            yield
+
+
+class Staged(Mover):
     """Copies through a ring of pinned host buffers, filled and emptied at the same time."""
 
-    def __init__(self, bench: Bench, source: Side, target: Side) -> None:
-        self.first = source.stream
-        self.last = target.inbound
-        self.end = Event(target.gpu)
-        self._bytes = bench.payload_bytes
-        self._source = source
+    # Its chunks are too many for the queue.
+    gated = False
+
+    def __init__(self, source: Side, target: Side) -> None:
+        super().__init__(source, source, target)
         self._target = target
         self._slots = [HostBuffer(source.gpu, _STAGING_CHUNK_BYTES) for _n in range(_STAGING_SLOTS)]
         self._filled = [Event(source.gpu) for _slot in self._slots]
         self._emptied = [Event(target.gpu) for _slot in self._slots]
+        self._arrived = Event(target.gpu)
         self._chunk = 0
 
-    def queue(self) -> None:
-        """Queue one copy of the whole payload."""
-        for offset in range(0, self._bytes, _STAGING_CHUNK_BYTES):
-            count = min(_STAGING_CHUNK_BYTES, self._bytes - offset)
-            slot = self._chunk % _STAGING_SLOTS
-            self._chunk += 1
-            place = GUARD_BYTES + offset
-            pinned = self._slots[slot].pointer
-            # An event that was never recorded has passed: the first use of a slot waits for none.
-            self.first.wait_for(self._emptied[slot])
-            self.first.copy_to_host(pinned, self._source.outgoing.address + place, count)
-            self._filled[slot].record(self.first)
-            self.last.wait_for(self._filled[slot])
-            self.last.copy_to_device(self._target.incoming.address + place, pinned, count)
-            self._emptied[slot].record(self.last)
+    def pieces(self, portion: Portion) -> Iterator[None]:
+        """Queue a portion on the source's stream and the target's inbound one, by chunks."""
+        # Few chunks would make the first one's way in and the last one's way out count.
+        chunk = max(portion.size // _CHUNKS_AT_LEAST, _SMALLEST_CHUNK_BYTES)
+        chunk = min(chunk, _STAGING_CHUNK_BYTES)
+        for _copy in range(portion.copies):
+            for offset in range(0, portion.size, chunk):
+                self._queue_chunk(offset, min(chunk, portion.size - offset))
+                yield
+
+    def finish(self) -> None:
+        """Let the source's stream wait for what the target's still has to do."""
+        self._arrived.record(self._target.inbound)
+        self.initiator.stream.wait_for(self._arrived)
 
     def close(self) -> None:
         """Free the pinned memory and the events."""
+        super().close()
         for slot in self._slots:
             slot.close()
-        for event in (*self._filled, *self._emptied, self.end):
+        for event in (*self._filled, *self._emptied, self._arrived):
             event.close()
 
+    def _queue_chunk(self, offset: int, count: int) -> None:
+        slot = self._chunk % _STAGING_SLOTS
+        self._chunk += 1
+        pinned = self._slots[slot].pointer
+        outbound, inbound = self.initiator.stream, self._target.inbound
+        # An event that was never recorded has passed: the first use of a slot waits for none.
+        outbound.wait_for(self._emptied[slot])
+        outbound.copy_to_host(pinned, self._from + offset, count)
+        self._filled[slot].record(outbound)
+        inbound.wait_for(self._filled[slot])
+        inbound.copy_to_device(self._to + offset, pinned, count)
+        self._emptied[slot].record(inbound)
 
-def warm_up(lead: Side, movers: Sequence[Mover], seconds: float) -> None:
-    """Copy for at least ``seconds``, so that clocks and link are those of work."""
-    begin = time.monotonic()
-    while True:
-        _sample(lead, movers, 1)
-        if time.monotonic() - begin >= seconds:
-            return
+
+def mover_of(way: str, source: Side, target: Side) -> Mover:
+    """Return what moves data from ``source`` to ``target`` in a way of result.WAYS."""
+    if way == "off":
+        return Staged(source, target)
+    initiator = target if way in _READ_WAYS else source
+    kind = Kernel if way in KERNEL_WAYS else CopyEngine
+    return kind(initiator, source, target)
 
 
-def gigabytes_per_second(
-    bench: Bench, lead: Side, movers: Sequence[Mover], effort: Effort
-) -> float:
-    """Return the median rate of all movers together, in GB/s (1e9 bytes per second).
+def warm_up(bench: Bench, movers: Sequence[Mover], effort: Effort) -> None:
+    """Copy for as long as the effort says, so that clocks and link are those of work.
 
     Raises:
         CudaError, MeasurementHung.
     """
     begin = time.monotonic()
-    once = _sample(lead, movers, 1)
-    # The greater of the GPU's and the host's time, so that a sample is bounded on both clocks.
-    once = max(once, time.monotonic() - begin, 1e-6)
-    copies = max(1, min(_COPIES_AT_MOST, math.ceil(effort.sample_seconds / once)))
-    seconds = statistics.median(_sample(lead, movers, copies) for _n in range(effort.samples))
-    return bench.payload_bytes * copies * len(movers) / seconds / 1e9
+    portion = _portion(bench, movers, effort.sample_seconds)
+    while time.monotonic() - begin < effort.warm_up_seconds:
+        _sample(bench, movers, portion)
 
 
-def _sample(lead: Side, movers: Sequence[Mover], copies: int) -> float:
-    """Return the seconds that ``copies`` of every mover take, from one start to the last end."""
-    lead.start.record(lead.stream)
-    for mover in movers:
-        if mover.first is not lead.stream:
-            mover.first.wait_for(lead.start)
-    # In turns: queueing all of one mover first would give it a head start.
-    for _copy in range(copies):
+def gigabytes_per_second(bench: Bench, movers: Sequence[Mover], effort: Effort) -> Estimate:
+    """Return the rate of all movers together, in GB/s (1e9 bytes per second).
+
+    Raises:
+        CudaError, MeasurementHung.
+    """
+    portion = _portion(bench, movers, effort.sample_seconds)
+    gigabytes = portion.size * portion.copies * len(movers) / 1e9
+    return settle(lambda: gigabytes / _sample(bench, movers, portion), effort)
+
+
+def _portion(bench: Bench, movers: Sequence[Mover], seconds: float) -> Portion:
+    """Return what takes about ``seconds``: on fast links many copies, on slow ones a part."""
+    probe = Portion(min(bench.copy_bytes, _PROBE_BYTES), 1)
+    quickest = min(_elapsed(bench, movers, probe) for _n in range(_PROBES))
+    wanted = int(probe.size * seconds / quickest)
+    if wanted <= bench.copy_bytes:
+        return Portion(max(_GRANULE_BYTES, wanted // _GRANULE_BYTES * _GRANULE_BYTES), 1)
+    copies = min(_COPIES_AT_MOST, math.ceil(wanted / bench.copy_bytes))
+    return Portion(bench.copy_bytes, copies)
+
+
+def _elapsed(bench: Bench, movers: Sequence[Mover], portion: Portion) -> float:
+    """Return a sample's seconds on the GPU's clock, or the host's where that is slower.
+
+    A host that is much slower bounds what a sample may move.
+    """
+    begin = time.monotonic()
+    seconds = _sample(bench, movers, portion)
+    return max(seconds, time.monotonic() - begin - _HOST_SECONDS, 1e-6)
+
+
+def _sample(bench: Bench, movers: Sequence[Mover], portion: Portion) -> float:
+    """Return the seconds that a portion of every mover takes."""
+    lead, *others = movers
+    lead_in = Portion(min(portion.size, _LEAD_IN_BYTES), 1)
+    hold = bench.gated(lead.initiator) if lead.gated else contextlib.nullcontext()
+    with hold:
+        _queue(movers, lead_in)
+        lead.start.record(lead.initiator.stream)
+        for mover in others:
+            mover.initiator.stream.wait_for(lead.start)
+            mover.start.record(mover.initiator.stream)
+        _queue(movers, portion)
         for mover in movers:
-            mover.queue()
+            mover.finish()
+            mover.end.record(mover.initiator.stream)
     for mover in movers:
-        if mover.last is not lead.stream:
-            mover.end.record(mover.last)
-            lead.stream.wait_for(mover.end)
-    lead.mark.record(lead.stream)
-    lead.mark.finish("a bandwidth sample")
-    return lead.mark.seconds_since(lead.start)
+        mover.end.finish("a bandwidth sample")
+    return max(mover.end.seconds_since(mover.start) for mover in movers)
+
+
+def _queue(movers: Sequence[Mover], portion: Portion) -> None:
+    # In turns: queueing all of one mover first would give it a head start where nothing is held.
+    for _turn in itertools.zip_longest(*(mover.pieces(portion) for mover in movers)):
+        pass

@@ -38,10 +38,9 @@ class Side:
     kernels, ``inbound`` what is staged to it from the host.
     """
 
-    def __init__(self, gpu: Gpu, payload_bytes: int) -> None:
-        size = payload_bytes + 2 * GUARD_BYTES
+    def __init__(self, gpu: Gpu, room_bytes: int) -> None:
+        size = room_bytes + 2 * GUARD_BYTES
         self.gpu = gpu
-        self.payload_bytes = payload_bytes
         self.stream = Stream(gpu)
         self.inbound = Stream(gpu)
         self.outgoing = Buffer(gpu, size)
@@ -62,7 +61,8 @@ class Bench:
         no_kernels: the code of why the driver did not compile them, so that only copy engines
             are judged; None where it did.
         kernels: whether it did.
-        payload_bytes: what each check and copy moves, a multiple of 1 MiB.
+        payload_bytes: what each check moves, a multiple of 1 MiB.
+        copy_bytes: most that one copy of a bandwidth sample moves, likewise.
     """
 
     def __init__(
@@ -72,18 +72,26 @@ class Bench:
         wanted_bytes: int,
         limit_seconds: float,
         host_bytes: int = HOST_CHUNK_BYTES,
+        *,
+        copy_bytes: int = 0,
     ) -> None:
-        """Open the GPUs and allocate; ``host_bytes`` is the size of each buffer in ``host``.
+        """Open the GPUs and allocate.
+
+        Args:
+            wanted_bytes: what each check is to move; less where memory is short.
+            host_bytes: the size of each buffer in ``host``.
+            copy_bytes: what a copy whose rate is taken is to move; likewise.
 
         Raises:
             CudaError: the driver refused.
             GpufleetError: a GPU is not listed or has too little memory left.
         """
         gpus = [Gpu(cuda, bdf, limit_seconds) for bdf in addresses]
-        self.payload_bytes = _affordable(gpus, wanted_bytes)
+        room = _affordable(gpus, max(wanted_bytes, copy_bytes))
+        self.payload_bytes, self.copy_bytes = min(wanted_bytes, room), min(copy_bytes, room)
         self.no_kernels = _load_kernels(gpus)
         self.kernels = self.no_kernels is None
-        self.sides = {gpu.bdf: Side(gpu, self.payload_bytes) for gpu in gpus}
+        self.sides = {gpu.bdf: Side(gpu, room) for gpu in gpus}
         self._gpus = gpus
         self.host = (HostBuffer(gpus[0], host_bytes), HostBuffer(gpus[0], host_bytes))
         self._scratch = HostBuffer(gpus[0], GUARD_BYTES)

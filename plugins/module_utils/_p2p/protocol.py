@@ -51,19 +51,19 @@ class Job:
     Attributes:
         addresses: PCI addresses of the two GPUs.
         directions: ordered pairs of positions in ``addresses``.
-        payload_bytes: wanted size of each buffer; less where free memory is short.
+        payload_bytes: what each check moves; less where free memory is short.
+        copy_bytes: most that one copy of a bandwidth sample moves; likewise.
         limit_seconds: for any one wait on a GPU.
-        warm_up_seconds, sample_seconds, samples: see bandwidth.Effort.
+        quick: whether sampling.QUICK is the effort.
         seed: of this pair's patterns.
     """
 
     addresses: tuple[str, str]
     directions: tuple[tuple[int, int], ...]
     payload_bytes: int
+    copy_bytes: int
     limit_seconds: float
-    warm_up_seconds: float
-    sample_seconds: float
-    samples: int
+    quick: bool
     seed: int
 
     def to_json(self) -> str:

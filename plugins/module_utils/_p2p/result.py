@@ -427,7 +427,7 @@ class Result:
         groups: largest sets of GPU indices in which every ordered pair passed or warned, each of
             at least two, for CUDA_VISIBLE_DEVICES.
         notes: what is worth knowing and explains no failure, in the form of causes.
-        buffer_bytes: bytes each check and bandwidth copy moved.
+        buffer_bytes: bytes each check moved.
         wall_seconds: duration of the whole run.
     """
 

@@ -33,6 +33,7 @@ from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
 from .protocol import Job, Measurement
 from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
+from .sampling import QUICK, THOROUGH
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
     Judged,
@@ -196,18 +197,18 @@ class _Run:
         self, ends: tuple[Subject, Subject], number: int, directions: Sequence[tuple[int, int]]
     ) -> Job:
         first, second = ends
-        quick = self._options.quick
-        size = self._options.payload_bytes
+        options = self._options
+        size = options.payload_bytes
+        copy_bytes = options.buffer_bytes or (QUICK if options.quick else THOROUGH).copy_bytes
         if obstacles_of(first, second):
-            size = min(size, _PROBE_BYTES)
+            size, copy_bytes = min(size, _PROBE_BYTES), min(copy_bytes, _PROBE_BYTES)
         return Job(
             addresses=(first.nvml.bdf, second.nvml.bdf),
             directions=tuple(directions),
             payload_bytes=size,
-            limit_seconds=min(_WAIT_SECONDS_AT_MOST, self._options.child_timeout / 2),
-            warm_up_seconds=0.02 if quick else 0.05,
-            sample_seconds=0.008 if quick else 0.02,
-            samples=3 if quick else 5,
+            copy_bytes=copy_bytes,
+            limit_seconds=min(_WAIT_SECONDS_AT_MOST, options.child_timeout / 2),
+            quick=options.quick,
             seed=seed_of(time.time_ns(), number),
         )
 

@@ -16,11 +16,12 @@ from .._gpu.cuda import Cuda, CudaError
 from .._gpu.device import MeasurementHung
 from .._host.errors import GpufleetError
 from . import latency, protocol
-from .bandwidth import Direct, Effort, Staged, gigabytes_per_second, warm_up
+from .bandwidth import DIRECT_WAYS, KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
 from .bench import Bench, Side
 from .conversation import die_with_parent, read_line, tell
 from .correctness import Checker
 from .protocol import Job
+from .sampling import QUICK, THOROUGH, Estimate
 
 _MICRO = 1e6
 _BOTH = 2
@@ -30,7 +31,7 @@ class _Child:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._direction = job.directions[0]
-        self._effort = Effort(job.warm_up_seconds, job.sample_seconds, job.samples)
+        self._effort = QUICK if job.quick else THOROUGH
 
     def run(self) -> None:
         """Measure every direction of the job, telling all that goes wrong."""
@@ -49,7 +50,13 @@ class _Child:
         self._announce("opening the GPUs")
         cuda = Cuda()
         cuda.check("init", 0)
-        bench = Bench(cuda, self._job.addresses, self._job.payload_bytes, self._job.limit_seconds)
+        bench = Bench(
+            cuda,
+            self._job.addresses,
+            self._job.payload_bytes,
+            self._job.limit_seconds,
+            copy_bytes=self._job.copy_bytes,
+        )
         checker = Checker(bench, self._job.seed, self._announce, self._checked)
         right: dict[tuple[int, int], tuple[Side, Side]] = {}
         enabled = False
@@ -96,37 +103,45 @@ class _Child:
         return judgement.code is None
 
     def _one_way(self, bench: Bench, source: Side, target: Side) -> None:
-        direct = Direct(bench, source, target)
-        self._announce("bandwidth on")
-        warm_up(source, [direct], self._effort.warm_up_seconds)
-        # Now, while the link is as fast as it gets, the parent reads what it is.
-        self._tell(protocol.UNDER_LOAD)
-        self._rate("on_uni", gigabytes_per_second(bench, source, [direct], self._effort))
+        for way in self._direct_ways(bench):
+            mover = mover_of(way, source, target)
+            if way == "on":
+                self._announce("warming up")
+                warm_up(bench, [mover], self._effort)
+                # Now, while the link is as fast as it gets, the parent reads what it is.
+                self._tell(protocol.UNDER_LOAD)
+            self._announce(f"bandwidth {way}")
+            self._rate(f"{way}_uni", gigabytes_per_second(bench, [mover], self._effort))
+            mover.close()
         self._announce("latency on")
         self._time("on", latency.queued_copy_on(bench, source, target))
         if bench.kernels:
             self._announce("pointer_chase")
-            self._time("pointer_chase", latency.pointer_chase(bench, source, target))
+            seconds = latency.pointer_chase(bench, source, target, self._effort.loads)
+            self._time("pointer_chase", seconds)
         self._announce("bandwidth off")
-        staged = Staged(bench, source, target)
-        self._rate("off_uni", gigabytes_per_second(bench, source, [staged], self._effort))
+        staged = mover_of("off", source, target)
+        self._rate("off_uni", gigabytes_per_second(bench, [staged], self._effort))
         staged.close()
         self._announce("latency off")
         self._time("off", latency.queued_copy_off(bench, source, target))
 
     def _both_ways(self, bench: Bench, directions: list[tuple[Side, Side]]) -> None:
-        lead = directions[0][0]
-        self._announce("bandwidth on, both ways")
-        direct = [Direct(bench, source, target) for source, target in directions]
-        on = gigabytes_per_second(bench, lead, direct, self._effort)
-        self._announce("bandwidth off, both ways")
-        staged = [Staged(bench, source, target) for source, target in directions]
-        off = gigabytes_per_second(bench, lead, staged, self._effort)
-        # Both directions at once is one figure, which belongs to both ordered pairs.
-        for direction in self._job.directions:
-            self._direction = direction
-            self._rate("on_bidi", on)
-            self._rate("off_bidi", off)
+        for way in (*self._direct_ways(bench), "off"):
+            self._announce(f"bandwidth {way}, both ways")
+            movers = [mover_of(way, source, target) for source, target in directions]
+            rate = gigabytes_per_second(bench, movers, self._effort)
+            for mover in movers:
+                mover.close()
+            # Both directions at once is one figure, which belongs to both ordered pairs.
+            for direction in self._job.directions:
+                self._direction = direction
+                self._rate(f"{way}_bidi", rate)
+
+    def _direct_ways(self, bench: Bench) -> tuple[str, ...]:
+        if not self._effort.every_way:
+            return ("on",)
+        return tuple(way for way in DIRECT_WAYS if bench.kernels or way not in KERNEL_WAYS)
 
     def _announce(self, name: str) -> None:
         self._tell(protocol.STEP, name=name)
@@ -134,8 +149,8 @@ class _Child:
     def _checked(self, name: str, state: str) -> None:
         self._tell(protocol.CHECK, name=name, state=state)
 
-    def _rate(self, name: str, value: float) -> None:
-        self._tell(protocol.RATE, name=name, value=value, spread=None)
+    def _rate(self, name: str, rate: Estimate) -> None:
+        self._tell(protocol.RATE, name=name, value=rate.median, spread=rate.spread)
 
     def _time(self, name: str, seconds: float) -> None:
         self._tell(protocol.TIME, name=name, value=seconds * _MICRO)

@@ -353,7 +353,7 @@ def kernels(ordinal: str) -> Any:
     verified = struct.unpack("<2Q", gpu.read(result, 16))
     ring = struct.pack("<2Q", data + 8, data)
     gpu.write(data, ring)
-    gpu.launch("pointer_chase", data, 1001, result)
+    gpu.launch("pointer_chase", data, 1001, result, 0)
     chased = struct.unpack("<2Q", gpu.read(result, 16))
     return {
         "filled": filled,

@@ -194,6 +194,12 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CU
 							    : CUDA_ERROR_INVALID_VALUE;
 }
 
+/* Which memory an address is of, the address itself tells. */
+CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	return copy(to, from, bytes, stream, false);
+}
+
 static bool contexts_own(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
 			 CUcontext from_context, size_t bytes)
 {

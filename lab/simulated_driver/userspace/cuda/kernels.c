@@ -55,7 +55,7 @@ struct view {
 enum access { READS, WRITES };
 
 static CUresult view_open(struct stream *stream, struct view *view, CUdeviceptr address,
-			  size_t bytes, enum access access, double *end)
+			  size_t bytes, enum access access, uint64_t passes, double *end)
 {
 	int own = gpu_of(stream->context->device), other;
 
@@ -65,7 +65,7 @@ static CUresult view_open(struct stream *stream, struct view *view, CUdeviceptr 
 		return CUDA_ERROR_ILLEGAL_ADDRESS;
 	view->memory = view->allocation->memory + view->offset;
 	if (view->reach == REACH_LOCAL) {
-		*end = fmax(*end, timeline_local(*end, bytes));
+		*end = fmax(*end, timeline_local(*end, passes * bytes));
 		return CUDA_SUCCESS;
 	}
 	other = gpu_of(view->allocation->device);
@@ -75,8 +75,8 @@ static CUresult view_open(struct stream *stream, struct view *view, CUdeviceptr 
 	view->memory = malloc(bytes);
 	if (!view->memory)
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	*end = access == WRITES ? timeline_peer(own, other, *end, bytes, KERNEL_EFFICIENCY)
-				: timeline_peer(other, own, *end, bytes, KERNEL_EFFICIENCY);
+	*end = access == WRITES ? timeline_peer(own, other, *end, passes * bytes, KERNEL_EFFICIENCY)
+				: timeline_peer(other, own, *end, passes * bytes, KERNEL_EFFICIENCY);
 	if (access == READS)
 		peer_load(own, view->allocation, view->offset, view->memory, bytes);
 	return CUDA_SUCCESS;
@@ -96,7 +96,8 @@ static CUresult fill_pattern(struct stream *stream, const uint64_t *parameters, 
 {
 	uint64_t words = parameters[1], seed = parameters[2], first = parameters[3];
 	struct view to;
-	CUresult error = view_open(stream, &to, parameters[0], words * sizeof(uint64_t), WRITES, end);
+	CUresult error = view_open(stream, &to, parameters[0], words * sizeof(uint64_t), WRITES, 1,
+				    end);
 
 	if (error)
 		return error;
@@ -120,7 +121,7 @@ static CUresult verify_pattern(struct stream *stream, const uint64_t *parameters
 
 	if (kernel_reach(stream, parameters[4], sizeof(before), &result, &offset) != REACH_LOCAL)
 		return CUDA_ERROR_ILLEGAL_ADDRESS;
-	error = view_open(stream, &from, parameters[0], words * sizeof(uint64_t), READS, end);
+	error = view_open(stream, &from, parameters[0], words * sizeof(uint64_t), READS, 1, end);
 	if (error)
 		return error;
 	for (uint64_t index = words; index-- > 0;) {
@@ -140,16 +141,21 @@ static CUresult verify_pattern(struct stream *stream, const uint64_t *parameters
 	return CUDA_SUCCESS;
 }
 
-static CUresult copy_words(struct stream *stream, const uint64_t *parameters, double *end)
+/* The data of several passes is that of one; their time is that of all. */
+static CUresult copy(struct stream *stream, const uint64_t *parameters, uint64_t passes,
+		     double *end)
 {
 	size_t bytes = parameters[2] * VECTOR_BYTES;
 	double written = *end;
 	struct view to, from;
-	CUresult error = view_open(stream, &from, parameters[1], bytes, READS, end);
+	CUresult error;
 
+	if (passes == 0)
+		return CUDA_SUCCESS;
+	error = view_open(stream, &from, parameters[1], bytes, READS, passes, end);
 	if (error)
 		return error;
-	error = view_open(stream, &to, parameters[0], bytes, WRITES, &written);
+	error = view_open(stream, &to, parameters[0], bytes, WRITES, passes, &written);
 	if (!error) {
 		memmove(to.memory, from.memory, bytes);
 		view_close(stream, &to, WRITES);
@@ -157,6 +163,16 @@ static CUresult copy_words(struct stream *stream, const uint64_t *parameters, do
 	view_close(stream, &from, READS);
 	*end = fmax(*end, written);
 	return error;
+}
+
+static CUresult copy_words(struct stream *stream, const uint64_t *parameters, double *end)
+{
+	return copy(stream, parameters, 1, end);
+}
+
+static CUresult bulk_copy(struct stream *stream, const uint64_t *parameters, double *end)
+{
+	return copy(stream, parameters, parameters[3], end);
 }
 
 static CUresult pointer_chase(struct stream *stream, const uint64_t *parameters, double *end)
@@ -202,7 +218,7 @@ static CUresult open_repeating(struct stream *stream, const uint64_t *parameters
 					   pattern, offset) != REACH_LOCAL)
 		return CUDA_ERROR_ILLEGAL_ADDRESS;
 	return view_open(stream, buffer, parameters[0], parameters[1] * sizeof(uint32_t), access,
-			 end);
+			 1, end);
 }
 
 static CUresult fill_repeating(struct stream *stream, const uint64_t *parameters, double *end)
@@ -248,7 +264,8 @@ const struct kernel kernels[] = {
 	{ .name = "fill_pattern", .parameter_count = 4, .execute = fill_pattern },
 	{ .name = "verify_pattern", .parameter_count = 5, .execute = verify_pattern },
 	{ .name = "copy_words", .parameter_count = 3, .execute = copy_words },
-	{ .name = "pointer_chase", .parameter_count = 3, .execute = pointer_chase },
+	{ .name = "bulk_copy", .parameter_count = 4, .execute = bulk_copy },
+	{ .name = "pointer_chase", .parameter_count = 4, .execute = pointer_chase },
 	{ .name = "fill_repeating", .parameter_count = 4, .execute = fill_repeating },
 	{ .name = "compare_repeating", .parameter_count = 5, .execute = compare_repeating },
 	{ .name = NULL },

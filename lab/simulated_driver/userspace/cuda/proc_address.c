@@ -51,6 +51,7 @@ static const struct {
 	{ "cuMemcpyHtoDAsync", (any_function)cuMemcpyHtoDAsync_v2 },
 	{ "cuMemcpyDtoHAsync", (any_function)cuMemcpyDtoHAsync_v2 },
 	{ "cuMemcpyDtoDAsync", (any_function)cuMemcpyDtoDAsync_v2 },
+	{ "cuMemcpyAsync", (any_function)cuMemcpyAsync },
 	{ "cuMemcpyPeer", (any_function)cuMemcpyPeer },
 	{ "cuMemcpyPeerAsync", (any_function)cuMemcpyPeerAsync },
 	{ "cuMemsetD8", (any_function)cuMemsetD8_v2 },

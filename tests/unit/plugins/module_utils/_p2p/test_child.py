@@ -24,10 +24,9 @@ JOB = Job(
     addresses=("0000:01:00.0", "0000:02:00.0"),
     directions=((0, 1), (1, 0)),
     payload_bytes=1 << 20,
+    copy_bytes=1 << 20,
     limit_seconds=1.0,
-    warm_up_seconds=0.0,
-    sample_seconds=0.001,
-    samples=1,
+    quick=True,
     seed=1,
 )
 STEP = '{"event": "step", "from": 0, "to": 1, "name": "copy_write"}'
