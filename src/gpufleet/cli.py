@@ -23,7 +23,7 @@ from rich.text import Text
 from .errors import FleetError, GpufleetError, Interrupted
 from .fleet import Fleet
 from .lab.cli import add_parser as add_lab_parser
-from .output import JSON, write_atomically
+from .output import JSON, refuse_unwritable, write_atomically
 from .results import (
     FAILED,
     NOT_REACHED,
@@ -183,6 +183,8 @@ def _run_action(parsed: argparse.Namespace) -> int:
             return run_verify_here(parsed)
         refuse_single_host_format(parsed)
         as_json, output = parsed.format == JSON, parsed.output
+        if output is not None:
+            refuse_unwritable(output)
     else:
         as_json = parsed.json
     result = _run_fleet(parsed)

@@ -117,12 +117,24 @@ def write_atomically(path: Path, text: str) -> None:
         else:
             _replace(target, data)
     except OSError as error:
-        raise FleetError(
-            "output_unwritable",
-            read=f"{path}: {error.strerror or error}",
-            want="a file in an existing folder that this user may write to",
-            remedy="choose another path for --output, or run as the owner of that folder",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuse what write_atomically could not write to, before the work that is to be told there.
+
+    Raises:
+        FleetError: ``output_unwritable``.
+    """
+    target = Path(os.path.realpath(path))
+    folder = target.parent
+    if target.is_dir():
+        raise _unwritable(path, "is a folder")
+    if not folder.is_dir():
+        raise _unwritable(path, f"no folder {folder}")
+    written = target if target.exists() and not target.is_file() else folder
+    if not os.access(written, os.W_OK):
+        raise _unwritable(path, f"{written} is not writable")
 
 
 def _replace(target: Path, data: bytes) -> None:
@@ -146,6 +158,15 @@ def _seconds(moment: str | None) -> float | None:
         return datetime.fromisoformat(moment).timestamp() if moment else None
     except (ValueError, OverflowError):
         return None
+
+
+def _unwritable(path: Path, said: str) -> FleetError:
+    return FleetError(
+        "output_unwritable",
+        read=f"{path}: {said}",
+        want="a file in an existing folder that this user may write to",
+        remedy="choose another path for --output, or run as the owner of that folder",
+    )
 
 
 def _unreadable(path: Path, said: str) -> FleetError:

@@ -112,6 +112,7 @@ def _pair_metrics(pairs: Iterable[Pair], gpus: Mapping[int, Gpu]) -> list[_Metri
         "pair_bandwidth_ceiling_bytes_per_second",
         "What the slowest link of the pair's path can carry in one direction.",
     )
+    nccl = _Metric("pair_nccl_would_use", "Whether NCCL's own rules let it use the pair directly.")
     latency = _Metric("pair_latency_seconds", "Latency of a pair, by how it was measured.")
     for pair in _first_of_each(pairs):
         ends = _ends(pair, gpus)
@@ -135,6 +136,7 @@ def _pair_metrics(pairs: Iterable[Pair], gpus: Mapping[int, Gpu]) -> list[_Metri
                         "direction": direction,
                     },
                 )
+        nccl.add(pair.nccl.would_use, ends)
         ceiling.add(_scaled(pair.bandwidth.ceiling, _GIGA), ends)
         for kind, access, value in (
             ("queued_copy", "off", pair.latency.off),
@@ -143,7 +145,7 @@ def _pair_metrics(pairs: Iterable[Pair], gpus: Mapping[int, Gpu]) -> list[_Metri
             ("ping_pong", "on", pair.latency.ping_pong),
         ):
             latency.add(_scaled(value, _MICRO), {**ends, "kind": kind, "peer_access": access})
-    return [verdict, reason, check, rate, ceiling, latency]
+    return [verdict, reason, check, nccl, rate, ceiling, latency]
 
 
 def _first_of_each(pairs: Iterable[Pair]) -> Iterator[Pair]:

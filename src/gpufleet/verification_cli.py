@@ -18,7 +18,7 @@ from rich.text import Text
 
 from .errors import FleetError
 from .local import verify_here
-from .output import FORMATS, JSON, TABLE, Verification, read_verification, tell
+from .output import FORMATS, JSON, TABLE, Verification, read_verification, refuse_unwritable, tell
 from .results import FAIL, PASS, WARN, Result
 from .view import clock
 
@@ -133,6 +133,8 @@ def run_verify_here(parsed: argparse.Namespace) -> int:
                 want="an inventory, which that option is about",
                 remedy="name one with -i; without it this machine is verified",
             )
+    if parsed.output is not None:
+        refuse_unwritable(parsed.output)
     with _Waiting(Console(stderr=True)):
         result = verify_here(
             devices=parsed.devices, quick=parsed.quick, allow_busy=parsed.allow_busy

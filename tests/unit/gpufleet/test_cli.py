@@ -153,6 +153,16 @@ def test_a_format_of_one_host_is_refused_for_a_fleet(
     assert "format_of_one_host" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fleet", [[], ["-i", "a,b"]])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    here: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], fleet: list[str]
+) -> None:
+    for path in (tmp_path / "nowhere" / "file", tmp_path):
+        assert cli.main(["verify", *fleet, "--output", str(path)]) == 2
+        assert "output_unwritable" in capsys.readouterr().err
+    assert "asked" not in here
+
+
 def test_a_stored_result_in_every_format(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import NcclUse
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import Metric
@@ -99,6 +100,16 @@ def test_a_failure_is_a_state_with_its_reasons_and_no_figure() -> None:
     assert value(samples, "cause", code="iommu_translating") == 1
     assert value(samples, "largest_group_gpus") == 0
     assert value(samples, "verification_timestamp_seconds") is None
+
+
+def test_nccls_own_rules_are_told_apart_from_the_verdict() -> None:
+    gated = sample_results.pair(0, 1, nccl=NcclUse(False, "PHB is beyond PXB"))
+    result = sample_results.result(pairs={(0, 1): gated})
+    _families, samples = parsed(prometheus_text(result))
+    assert value(samples, "pair_nccl_would_use", source="0", target="1") == 0
+    assert value(samples, "pair_verdict", source="0", target="1", verdict="pass") == 1
+    unknown = {"source": "1", "target": "0"}
+    assert value(samples, "pair_nccl_would_use", **unknown) is None
 
 
 def test_names_end_in_a_base_unit_and_every_family_says_what_it_is() -> None:
