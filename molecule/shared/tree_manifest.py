@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print every file below the given folders: path, type, mode, owner and content, one a line."""
+"""Print the given folders that exist and every file below them, one a line.
+
+A line has path, type, mode, owner and content.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def describe(path: Path) -> str:
 
 def main() -> None:
     """Walk the folders given as arguments, in order of path."""
-    for top in sys.argv[1:]:
+    for top in filter(os.path.isdir, sys.argv[1:]):
+        print(describe(Path(top)))
         for folder, folders, files in os.walk(top):
             folders.sort()
             for name in sorted([*files, *folders]):

@@ -84,6 +84,7 @@ class BootHost:
         self.write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\n")
         self.write("proc/self/mountinfo", "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n")
         self.write("sys/devices/virtio2/block/vda/vda1/partition", "1\n")
+        (root / "var/lib").mkdir(parents=True)
         (root / "sys/dev/block").mkdir(parents=True)
         (root / "sys/dev/block/254:1").symlink_to("../../devices/virtio2/block/vda/vda1")
         self.write("boot/grub/grub.cfg", self.tools.generate(b"").decode())
@@ -116,13 +117,12 @@ class BootHost:
         return self.read("proc/cmdline").strip()
 
     def tree(self) -> dict[str, bytes]:
-        """Return every file that the product may write, by name."""
+        """Return every file and directory that the product may write; directories have no bytes."""
         places = ("etc", "boot", "var")
         return {
-            str(path.relative_to(self.root)): path.read_bytes()
+            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else b""
             for place in places
             for path in sorted((self.root / place).rglob("*"))
-            if path.is_file()
         }
 
     def reboot(self) -> None:

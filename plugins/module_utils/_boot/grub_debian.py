@@ -22,6 +22,7 @@ from .interface import (
     STATE_DIRECTORY,
     BootConfigurationRefused,
     BootLoader,
+    StateFile,
     Step,
     Trial,
     TrialRefused,
@@ -222,11 +223,11 @@ class GrubDebian(BootLoader):
                 steps.append(WriteFile("remove the drop-in", drop_in, present, None))
             steps.append(self._generation(old_cfg, old_words, ()))
             if kept is not None:
-                steps.append(WriteFile("drop the kept grub.cfg", original, kept, None, 0o600))
+                steps.append(StateFile("drop the kept grub.cfg", original, kept, None, 0o600))
             return steps
         steps = []
         if kept is None:
-            kept_copy = WriteFile("keep the original grub.cfg", original, None, old_cfg, 0o600)
+            kept_copy = StateFile("keep the original grub.cfg", original, None, old_cfg, 0o600)
             steps.append(kept_copy)
         wanted = drop_in_text(parameters).encode()
         if present != wanted:

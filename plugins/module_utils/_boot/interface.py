@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .._host.errors import GpufleetError
-from .._host.files import FileChange
+from .._host.files import FileChange, remove_empty
 from .cmdline import CommandLine, Parameter
 from .conflicts import Conflict
 
@@ -106,6 +106,32 @@ class WriteFile:
     def as_diff(self) -> dict[str, str]:
         """Return Ansible's diff record."""
         return FileChange(self.path, self.before, self.after, self.mode).as_diff()
+
+
+@dataclass(frozen=True)
+class StateFile(WriteFile):
+    """A step on a file in STATE_DIRECTORY, which goes when the last file in it does."""
+
+    def apply(self) -> bool:
+        """Write or remove the file; return whether anything, an empty directory too, was altered.
+
+        Raises:
+            OSError: the file system refused; the old file is untouched.
+        """
+        changed = super().apply()
+        return self._prune() or changed
+
+    def undo(self) -> None:
+        """Put back what was there before."""
+        super().undo()
+        self._prune()
+
+    def _prune(self) -> bool:
+        directory = self.path.parent
+        pruned = remove_empty(directory)
+        # The driver's state and the lock lie beside it.
+        remove_empty(directory.parent)
+        return pruned
 
 
 def apply_in_order(steps: Sequence[Step]) -> bool:

@@ -17,7 +17,7 @@ from .._host.files import read_bytes, read_text
 from .._host.kernel import read_boot_id
 from .cmdline import CommandLine, Parameter, format_parameter, parse
 from .grub_trial_entry import TOKEN_PARAMETER
-from .interface import STATE_DIRECTORY, BootLoader, Trial, WriteFile
+from .interface import STATE_DIRECTORY, BootLoader, StateFile, Step, Trial
 
 RECORD = STATE_DIRECTORY / "trial.json"
 _SCHEMA = 1
@@ -90,7 +90,7 @@ def new_trial(parameters: Sequence[Parameter], panic_seconds: int, boot_id: str)
     )
 
 
-def record_step(root: Path, trial: Trial | None) -> list[WriteFile]:
+def record_step(root: Path, trial: Trial | None) -> list[Step]:
     """Return the step that records ``trial``, or removes the record; empty if nothing to do."""
     path = root / RECORD
     before = read_bytes(path)
@@ -105,10 +105,17 @@ def record_step(root: Path, trial: Trial | None) -> list[WriteFile]:
             "created": trial.created,
         }
         after = (json.dumps(fields, indent=2) + "\n").encode()
-    if before == after:
-        return []
-    name = "forget the trial" if trial is None else "record the trial"
-    return [WriteFile(name, path, before, after)]
+    if before != after:
+        name = "forget the trial" if trial is None else "record the trial"
+        return [StateFile(name, path, before, after)]
+    if trial is None and _is_empty(path.parent):
+        # A run was killed between removing the last file and its directory.
+        return [StateFile("remove the empty directory", path, None, None)]
+    return []
+
+
+def _is_empty(directory: Path) -> bool:
+    return directory.is_dir() and not any(directory.iterdir())
 
 
 def state_of(record: Trial | None, running: Running, loader: BootLoader) -> TrialState:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .._host.commands import run
 from .._host.errors import GpufleetError
-from .._host.files import atomic_write, read_text, sha256_of
+from .._host.files import atomic_write, read_text, remove_empty, sha256_of
 from .dkms import DkmsPackage, failure
 from .elf import MODULE_SUFFIXES
 from .identity import DRIVER_MODULES, modprobe_override, resolved_path
@@ -284,15 +284,13 @@ def end_journal(target: Target) -> None:
 def prune_state(state: Path) -> None:
     """Remove our state directory, and the one above it, where they are empty."""
     for directory in (state, state.parent):
-        with contextlib.suppress(OSError):
-            directory.rmdir()
+        remove_empty(directory)
 
 
 def prune(base: Path, directories: tuple[str, ...]) -> None:
     """Remove those of the directories below ``base`` that are empty, as DKMS does."""
     for name in directories:
-        with contextlib.suppress(OSError):
-            (base / name).rmdir()
+        remove_empty(base / name)
 
 
 def run_depmod(kernel: str) -> None:

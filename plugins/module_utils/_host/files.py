@@ -85,6 +85,16 @@ def remove(path: Path) -> bool:
     return True
 
 
+def remove_empty(directory: Path) -> bool:
+    """Remove a directory if it is there and empty; return whether it was removed."""
+    try:
+        directory.rmdir()
+    except OSError:
+        return False
+    sync_directory(directory.parent)
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Flush a directory's entries to disk, so that a rename in it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from .errors import GpufleetError
-from .files import atomic_write, read_bytes, remove
+from .files import atomic_write, read_bytes, remove, remove_empty
 
 LOCK_PATH = Path("var/lib/gpufleet/lock.json")
 DEFAULT_LEASE_SECONDS = 3600
@@ -218,8 +218,7 @@ def release(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockO
         outcome = plan_release(read_bytes(path), request)
         if outcome.record is None:
             remove(path)
-            with contextlib.suppress(OSError):  # other state of gpufleet's is in it
-                path.parent.rmdir()
+            remove_empty(path.parent)
         elif outcome.action == "kept":
             _write(path, outcome.record)
         return outcome

@@ -161,6 +161,25 @@ def test_abandoning_restores_custom_cfg(host: BootHost, original: bytes | None) 
     assert plan.plan_abandoned(host.observe(), None).steps == []
 
 
+def test_an_empty_directory_of_a_killed_run_is_removed(host: BootHost) -> None:
+    pristine = host.tree()
+    host.path("var/lib/gpufleet/boot").mkdir(parents=True)
+    (step,) = plan.plan_absent(host.observe(), []).steps
+    assert step.apply()
+    assert host.tree() == pristine
+    assert plan.plan_absent(host.observe(), []).steps == []
+
+
+def test_other_state_stays_where_the_trial_goes(host: BootHost) -> None:
+    other = host.path("var/lib/gpufleet/lock.json")
+    other.parent.mkdir(parents=True)
+    other.touch()
+    pristine = host.tree()
+    apply_in_order(present(host).steps)
+    apply_in_order(plan.plan_abandoned(host.observe(), None).steps)
+    assert host.tree() == pristine
+
+
 def test_directly_into_the_default(host: BootHost) -> None:
     pristine = host.tree()
     planned = present(host, trial=False)

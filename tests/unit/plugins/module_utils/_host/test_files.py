@@ -59,6 +59,18 @@ def test_remove_tells_whether_there_was_a_file(tmp_path: Path) -> None:
     assert not files.remove(path)
 
 
+def test_only_empty_directories_are_removed(tmp_path: Path) -> None:
+    directory = tmp_path / "own"
+    assert not files.remove_empty(directory)
+    directory.mkdir()
+    (directory / "file").touch()
+    assert not files.remove_empty(directory)
+    assert not files.remove_empty(directory / "file")
+    (directory / "file").unlink()
+    assert files.remove_empty(directory)
+    assert not directory.exists()
+
+
 def test_absent_and_unreadable_files_read_as_none(tmp_path: Path) -> None:
     assert files.read_text(tmp_path / "absent") is None
     assert files.read_bytes(tmp_path) is None
