@@ -68,8 +68,10 @@ def environment_for(libraries: Path, tree: HostTree, fault: str = "none") -> dic
     }
 
 
-def verify_in(environment: Mapping[str, str], tree: HostTree, **options: object) -> Result:
-    """Verify the host and return the result; AssertionError with its words where it refused."""
+def start_verifying(
+    environment: Mapping[str, str], tree: HostTree, **options: object
+) -> subprocess.Popen[str]:
+    """Start verifying the host in a process of its own, which prints the result as JSON."""
     wanted = {
         "gpu_match": [GPU_MATCH],
         "quick": True,
@@ -77,14 +79,46 @@ def verify_in(environment: Mapping[str, str], tree: HostTree, **options: object)
         "expected_build_id": BUILD_ID,
         **options,
     }
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps({"root": str(tree.root), "options": wanted}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=dict(environment),
-        capture_output=True,
         text=True,
-        check=False,
-        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    return Result.from_dict(json.loads(done.stdout))
+    assert process.stdin is not None
+    # A few hundred bytes fit the pipe: this does not block.
+    process.stdin.write(json.dumps({"root": str(tree.root), "options": wanted}))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def verify_in(environment: Mapping[str, str], tree: HostTree, **options: object) -> Result:
+    """Verify the host and return the result; AssertionError with its words where it refused."""
+    with start_verifying(environment, tree, **options) as process:
+        try:
+            printed, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    return Result.from_dict(json.loads(printed))
+
+
+def processes_with(environment_value: str) -> dict[int, str]:
+    """Return the processes whose environment holds a value, as those of a run do.
+
+    Each with its command line, by process id; this process is left out.
+    """
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environment = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if environment_value.encode() in environment:
+                found[int(entry.name)] = command.replace(b"\0", b" ").decode()
+    return found

@@ -34,6 +34,7 @@ from .pattern import seed_of
 from .protocol import Job, Measurement
 from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
 from .sampling import QUICK, THOROUGH
+from .schedule import rounds_of
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
     Judged,
@@ -51,6 +52,8 @@ _QUICK_BYTES = 32 << 20
 # Enough to see whether data arrives where it is not expected to.
 _PROBE_BYTES = 8 << 20
 _WAIT_SECONDS_AT_MOST = 10.0
+# Each locks 48 MiB of host memory while it is checked.
+_PAIRS_AT_ONCE = 4
 # NVML's compute mode in which one process at a time may have a context.
 _EXCLUSIVE = "exclusive_process"
 
@@ -169,17 +172,33 @@ class _Run:
 
     def pairs(self) -> tuple[Pair, ...]:
         """Measure every pair, both directions in one child, and return the judged ones."""
+        runs = [
+            self._pair_run(ends, number)
+            for number, ends in enumerate(itertools.combinations(self.subjects, 2))
+        ]
+        uses = {
+            number: self._uses(*run.ends)
+            for number, run in enumerate(runs)
+            if not exclusions_of(*run.ends)
+        }
+        for together in rounds_of(uses, min(_PAIRS_AT_ONCE, len(os.sched_getaffinity(0)))):
+            run_round([runs[number] for number in together], self._options.child_timeout)
         judged: list[Pair] = []
-        for number, ends in enumerate(itertools.combinations(self.subjects, 2)):
-            excluded = exclusions_of(*ends)
-            pair = self._pair_run(ends, number)
-            if not excluded:
-                run_round([pair], self._options.child_timeout)
-            for (source, target), measurement in pair.measured.items():
+        for run in runs:
+            ends, excluded = run.ends, exclusions_of(*run.ends)
+            for (source, target), measurement in run.measured.items():
                 size = measurement.payload_bytes or 0
                 self.payload_bytes = max(self.payload_bytes, size)
                 judged.append(self._judge(ends[source], ends[target], measurement, excluded))
         return tuple(sorted(with_opposites(judged), key=lambda pair: (pair.source, pair.target)))
+
+    def _uses(self, first: Subject, second: Subject) -> set[str]:
+        """Return what a pair's transfers use: both GPUs, and the links between by PCI address."""
+        used = {first.nvml.bdf, second.nvml.bdf}
+        if not nvlinks_between(first.nvml, second.nvml)[0]:
+            path = path_between(self._tree, self.acs, first.nvml.bdf, second.nvml.bdf)
+            used.update(hop.bdf for hop in path.hops)
+        return used
 
     def _pair_run(self, ends: tuple[Subject, Subject], number: int) -> PairRun:
         alone = any(end.nvml.compute_mode == _EXCLUSIVE for end in ends)

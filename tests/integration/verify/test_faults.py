@@ -5,33 +5,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import CHECKS, Result
+from support.simulated_gpus import processes_with
 
 Verify = Callable[..., Result]
 
 
 def reasons_of(result: Result) -> dict[tuple[int, int], tuple[str, ...]]:
     return {(pair.source, pair.target): pair.reasons for pair in result.pairs}
-
-
-def children_measuring(environment_value: str) -> list[int]:
-    """Return processes whose environment holds a value, as those of a run do."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                environment = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if environment_value.encode() in environment:
-                found.append(int(entry.name))
-    return found
 
 
 def test_without_a_fault_everything_passes(verify: Verify) -> None:
@@ -99,7 +85,7 @@ def test_a_hang_costs_its_limit_and_leaves_no_process(verify: Verify, tmp_path: 
     assert result.verdict == "fail"
     assert all(pair.reasons == ("measurement_hung",) for pair in result.pairs)
     assert "copy_write" in result.pairs[0].detail
-    assert children_measuring(str(tmp_path)) == []
+    assert processes_with(str(tmp_path)) == {}
 
 
 def test_a_hang_takes_nothing_away_that_was_measured(verify: Verify) -> None:
