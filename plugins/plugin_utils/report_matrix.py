@@ -28,7 +28,8 @@ from .report_values import (
 )
 
 HEAT_STEPS = 10
-CHECKS = ("copy_write", "copy_read", "sm_write", "sm_read", "ping_pong")
+CHECKS = ("copy_write", "copy_read", "sm_write", "sm_read", "ping_pong", "ipc")
+WAYS = (("copy_read", "copy read"), ("sm_write", "kernel write"), ("sm_read", "kernel read"))
 
 
 @dataclass(frozen=True)
@@ -207,20 +208,22 @@ def _verdict_cell(pair: dict[str, Any]) -> Cell:
 
 def _correctness_cell(pair: dict[str, Any]) -> Cell:
     states = branch(pair, "correctness")
-    passed = [name for name in CHECKS if states.get(name) == "passed"]
-    failed = [name for name in CHECKS if states.get(name) == "failed"]
+    # A record of an earlier release lacks the checks that came later.
+    known = [name for name in CHECKS if name in states]
+    passed = [name for name in known if states.get(name) == "passed"]
+    failed = [name for name in known if states.get(name) == "failed"]
     if not passed and not failed:
         return Cell(MISSING, note="not run", tone="idle")
-    hint = "; ".join(f"{name}: {states.get(name, 'not_run')}" for name in CHECKS)
-    skipped = len(CHECKS) - len(passed) - len(failed)
+    hint = "; ".join(f"{name}: {states[name]}" for name in known)
+    skipped = len(known) - len(passed) - len(failed)
     if failed:
         note = failed[0] if len(failed) == 1 else f"{len(failed)} failed"
         return Cell("wrong", note=note.replace("_", " "), tone="bad", hint=hint)
     if skipped:
         return Cell(
-            f"{len(passed)}/{len(CHECKS)}", note=f"{skipped} not run", tone="warn", hint=hint
+            f"{len(passed)}/{len(known)}", note=f"{skipped} not run", tone="warn", hint=hint
         )
-    return Cell(f"{len(passed)}/{len(CHECKS)}", note="right", tone="good", hint=hint)
+    return Cell(f"{len(passed)}/{len(known)}", note="right", tone="good", hint=hint)
 
 
 def _bandwidth_group(known: _Pairs, kind: str, title: str, explanation: str) -> MatrixGroup | None:
@@ -241,6 +244,24 @@ def _bandwidth_group(known: _Pairs, kind: str, title: str, explanation: str) -> 
         (
             _matrix(known, _rate_cells(off, most, {}), "peer access off", "GB/s", ""),
             _matrix(known, _rate_cells(on, most, notes), "peer access on", "GB/s", caption),
+        ),
+        legend=("0", f"{figure(most)} GB/s"),
+    )
+
+
+def _ways_group(known: _Pairs) -> MatrixGroup | None:
+    """Return what else than a writing copy engine moved, one direction."""
+    rates = {way: known.figures("bandwidth", way, "uni") for way, _title in WAYS}
+    every = [value for figures in rates.values() for value in figures.values()]
+    if not every:
+        return None
+    most = max(known.figures("bandwidth", "ceiling").values(), default=0.0) or max(every)
+    return MatrixGroup(
+        "Bandwidth by who moves the data, one direction",
+        "Read by the receiving GPU's copy engine, written and read by kernels. Peer access is on.",
+        tuple(
+            _matrix(known, _rate_cells(rates[way], most, {}), title, "GB/s", "")
+            for way, title in WAYS
         ),
         legend=("0", f"{figure(most)} GB/s"),
     )
@@ -298,6 +319,7 @@ def matrix_groups(verify: dict[str, Any]) -> tuple[MatrixGroup, ...]:
             "Bandwidth, both directions at once",
             "The sum of both streams. Off and on share one scale.",
         ),
+        _ways_group(known),
         _latency_group(known),
     ]
     return tuple(group for group in groups if group is not None)

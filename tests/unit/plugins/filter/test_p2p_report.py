@@ -142,6 +142,31 @@ def test_rows_send_and_columns_own_the_memory() -> None:
     assert one_way.rows[1].cells[0].text == "\N{EN DASH}"
 
 
+def test_every_way_of_moving_data_has_a_matrix() -> None:
+    verify = sample("two_hosts")[0]["verify"]
+    pair = verify["pairs"][0]
+    for number, way in enumerate(("copy_read", "sm_write", "sm_read")):
+        pair["bandwidth"][way] = {"uni": 41.0 + number, "bidi": None}
+    (ways,) = [group for group in matrix_groups(verify) if "who moves" in group.title]
+    assert [matrix.title for matrix in ways.matrices] == [
+        "copy read",
+        "kernel write",
+        "kernel read",
+    ]
+    assert [matrix.rows[0].cells[1].text for matrix in ways.matrices] == ["41.0", "42.0", "43.0"]
+
+
+def test_a_check_that_a_record_does_not_know_is_not_missing_there() -> None:
+    verify = sample("two_hosts")[0]["verify"]
+    for pair, ipc in zip(verify["pairs"], (None, "failed"), strict=True):
+        pair["correctness"].pop("ipc", None)
+        if ipc:
+            pair["correctness"]["ipc"] = ipc
+    checks = matrix_groups(verify)[0].matrices[1]
+    assert (checks.rows[0].cells[1].text, checks.rows[0].cells[1].tone) == ("5/5", "good")
+    assert (checks.rows[1].cells[0].text, checks.rows[1].cells[0].note) == ("wrong", "ipc")
+
+
 def test_groups_are_ready_for_cuda_visible_devices() -> None:
     host = page_view(sample("seven_gpu_rig")).hosts[0]
     assert [group.devices for group in host.groups] == ["0,1", "2,3", "4,5,6"]
