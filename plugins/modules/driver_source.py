@@ -7,46 +7,58 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: driver_source
-short_description: Pack a driver source into an archive named by its content
+short_description: Fetch a driver build's source, verify it, and pack it by its content
 version_added: "0.1.0"
 description:
-  - Packs a driver source tree, or a tar archive of one, into a cache folder.
-  - The archive and its key are the same for the same content, so that a build is made once for it.
-  - Meant to be delegated to the controller.
+  - Fetches what O(build) names - a commit of a git repository, an archive, the distribution's own
+    package, or a folder - and its patch files, into a cache, and verifies commits and checksums.
+  - Packs the source into an archive named by its content, so that a build is made once for it.
+  - Applies the patches to a copy, and tells what the result is, so that hosts can be judged by it
+    before anything is built.
+  - Meant to be delegated to the controller; for a distribution's package, to a host that runs the
+    distribution.
 author:
   - gpufleet authors (@gpufleet)
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode and return changed status without modifying the target.
+    description: Can run in check mode; fetches into a temporary folder then.
   diff_mode:
     support: none
     description: Will return details on what has changed when in diff mode.
 options:
+  build:
+    description:
+      - The driver build.
+      - C(version), the release, in quotes.
+      - C(source), one of C(git) with the full C(commit), C(archive) (path or URL) with C(sha256),
+        C(distribution) (a package, or true for C(nvidia-open-kernel-dkms)) and C(path).
+      - C(patches), a list of C({path}) or C({url, sha256}), applied in order.
+      - C(registry), keys of the resource manager. C(RMForceP2PType) takes a name (C(bar1),
+        C(mailbox), C(nvlink), C(c2c); C(pcie) from 575 on), because its number changed its meaning.
+      - C(userspace), one of C(keep), C(packages), C(runfile).
+    type: dict
+    required: true
+  lock:
+    description: The C(p2p_driver_lock) of a lock file; what differs from it is refused.
+    type: dict
   source:
-    description: A driver source tree, or a tar archive of one.
+    description: The source where it is on this machine already, in place of C(build.source).
     type: path
-    required: true
-  patches:
-    description: Patch files in the order of their application; they count for the key only.
-    type: list
-    elements: path
-    default: []
-  version:
-    description: The version that the C(version.mk) of the source has to state.
-    type: str
-    required: true
   cache:
-    description: Folder that keeps the archives.
+    description: Folder that keeps downloads, checkouts and packed sources.
     type: path
     required: true
 """
 
 EXAMPLES = r"""
-- name: Pack a fork that is checked out on the controller
+- name: Fetch the commit of a fork and pack it
   gpufleet.p2p.driver_source:
-    source: /srv/open-gpu-kernel-modules
-    version: 595.58.03
+    build:
+      version: 595.58.03
+      source:
+        git: https://example.org/open-gpu-kernel-modules
+        commit: 0123456789abcdef0123456789abcdef01234567
     cache: /srv/gpufleet/sources
   delegate_to: localhost
   register: bundle
@@ -54,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 archive:
-  description: Path of the gzip-compressed tar archive.
+  description: Path of the gzip-compressed tar archive of the source, without the patches.
   type: str
   returned: success
   sample: /srv/gpufleet/sources/5f1d0c….tar.gz
@@ -63,13 +75,39 @@ key:
   type: str
   returned: success
   sample: 5f1d0c3a…
+patches:
+  description: Paths of the patch files on this machine, in the order of their application.
+  type: list
+  elements: str
+  returned: success
+  sample: [/srv/peer-to-peer.patch]
+build:
+  description: The build with nothing left out.
+  type: dict
+  returned: success
+  sample: {version: 595.58.03, source: {path: /srv/source}, patches: [], registry: {}}
+description:
+  description:
+    - The patched source - its version, its modules, whether the resource manager comes prebuilt,
+      and with how many arguments it calls C(pci_resize_resource()).
+  type: dict
+  returned: success
+  sample: {version: 595.58.03, prebuilt: false, modules: [nvidia], resize_arguments: [3, 4]}
+registry_option:
+  description: The value of the module parameter NVreg_RegistryDwords; often empty.
+  type: str
+  returned: success
+  sample: RMForceP2PType=1;RMPcieP2PType=1
 """
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
-from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.bundle import bundle, plan
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.locked_source import (
+    locked_source,
+)
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -77,22 +115,24 @@ if TYPE_CHECKING:
 
 def _body(module: AnsibleModule) -> dict[str, Any]:
     arguments = module.params
-    pack = plan if module.check_mode else bundle
-    packed = pack(
-        Path(arguments["source"]),
-        [Path(patch) for patch in arguments["patches"]],
-        version=arguments["version"],
-        cache=Path(arguments["cache"]),
-    )
-    return {"changed": packed.changed, "archive": str(packed.archive), "key": packed.key}
+    source = Path(arguments["source"]) if arguments["source"] else None
+    cache = Path(arguments["cache"])
+    if not module.check_mode:
+        return locked_source(arguments["build"], arguments["lock"], cache, source=source)
+    with tempfile.TemporaryDirectory(prefix="gpufleet-source-") as directory:
+        result = locked_source(
+            arguments["build"], arguments["lock"], Path(directory), source=source
+        )
+        archive = cache / Path(result["archive"]).name
+        return {**result, "archive": str(archive), "changed": not archive.is_file()}
 
 
 def main() -> None:
     _module.main(
         {
-            "source": {"type": "path", "required": True},
-            "patches": {"type": "list", "elements": "path", "default": []},
-            "version": {"type": "str", "required": True},
+            "build": {"type": "dict", "required": True},
+            "lock": {"type": "dict"},
+            "source": {"type": "path"},
             "cache": {"type": "path", "required": True},
         },
         _body,

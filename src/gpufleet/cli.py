@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_page import su
 from rich.console import Console
 from rich.text import Text
 
+from .driver_cli import add_parser as add_driver_parser
 from .errors import FleetError, GpufleetError, Interrupted
 from .fleet import Fleet
 from .lab.cli import add_parser as add_lab_parser
@@ -50,9 +51,13 @@ EXIT_INTERRUPTED = 130
 
 USAGE_ERRORS = (
     "device_unknown",
+    "driver_choice_unclear",
+    "driver_choice_unknown",
+    "driver_specification_invalid",
     "format_of_one_host",
     "inventory_missing",
     "no_hosts",
+    "output_occupied",
     "output_unwritable",
     "result_malformed",
     "result_unreadable",
@@ -142,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         action_parser.set_defaults(run=_run_action, action=action)
     add_show_parser(subparsers)
+    add_driver_parser(subparsers)
     add_lab_parser(subparsers)
     return parser
 

@@ -50,11 +50,20 @@ def read_signature(tree: Path, headers: Path) -> ResizeSignature:
     ``headers`` is the directory that holds include/linux/pci.h: /lib/modules/KERNEL/source where
     it exists, else /lib/modules/KERNEL/build.
     """
-    header = read_text(headers / _HEADER) or ""
+    return ResizeSignature(declared_in(headers), called_in(tree))
+
+
+def declared_in(headers: Path) -> int | None:
+    """Return how many arguments a kernel's headers declare, None where they have no declaration."""
+    return declared_arguments(read_text(headers / _HEADER) or "")
+
+
+def called_in(tree: Path) -> frozenset[int]:
+    """Return the argument counts of the calls in a source tree's kernel interface."""
     called: frozenset[int] = frozenset()
     for path in sorted((tree / "kernel-open").rglob("*.[ch]")):
         called |= called_arguments(read_text(path) or "")
-    return ResizeSignature(declared_arguments(header), called)
+    return called
 
 
 def require_signature(tree: Path, headers: Path, kernel: str) -> None:

@@ -18,11 +18,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .._host.commands import CommandFailed, run
 from .._host.errors import GpufleetError
 from .._host.files import read_text, sha256_of
 from .identity import DRIVER_MODULES
+from .kernel_interface import called_in
 
 _VERSION = re.compile(r"^\s*NVIDIA_VERSION\s*[:?]?=\s*(\S+)", re.MULTILINE)
 _UNPACK_SECONDS = 600.0
@@ -131,6 +133,47 @@ def staged(
         # The installer's template below kernel-open would win a search for dkms.conf.
         (tree / _KERNEL_INTERFACE / "dkms.conf").unlink(missing_ok=True)
         yield StagedSource(checked, content_key(tree))
+
+
+@dataclass(frozen=True)
+class SourceDescription:
+    """What gates judge a host by before anything is built from a source.
+
+    Attributes:
+        version: the driver's release.
+        prebuilt: whether the RM object comes ready-made.
+        modules: the modules that the tree has.
+        resize_arguments: the argument counts of its calls of pci_resize_resource().
+    """
+
+    version: str
+    prebuilt: bool
+    modules: tuple[str, ...]
+    resize_arguments: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the description as plain data."""
+        return {
+            "version": self.version,
+            "prebuilt": self.prebuilt,
+            "modules": list(self.modules),
+            "resize_arguments": list(self.resize_arguments),
+        }
+
+
+def describe(
+    source: Path, patches: Sequence[Path], *, version: str, scratch: Path
+) -> SourceDescription:
+    """Return what a source is once its patches are applied, without building it.
+
+    Raises:
+        SourceRefused: as staged, for a patch that does not apply above all.
+        CommandMissing: no tar or patch on this machine.
+    """
+    with staged(source, patches, name="description", version=version, scratch=scratch) as made:
+        tree = made.tree
+        called = called_in(tree.path)
+        return SourceDescription(tree.version, tree.prebuilt, tree.modules, tuple(sorted(called)))
 
 
 def apply_patch(tree: Path, patch: Path) -> None:
