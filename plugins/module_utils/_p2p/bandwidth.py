@@ -27,7 +27,6 @@ from .._gpu.kernels import VECTOR_BYTES
 from .bench import GUARD_BYTES, Bench, Side
 from .sampling import Effort, Estimate, settle
 
-DIRECT_WAYS = ("on", "copy_read", "sm_write", "sm_read")
 KERNEL_WAYS = ("sm_write", "sm_read")
 _READ_WAYS = ("copy_read", "sm_read")
 

@@ -12,7 +12,7 @@ from .host_evidence import Evidence, gpus_of
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .link_causes import link_causes
 from .logged_causes import iommu_faults, logged_causes
-from .result import FAIL, NOT_APPLICABLE, WARN, Cause, Gpu, Pair
+from .result import FAIL, NOT_APPLICABLE, WARN, Bandwidth, Cause, Gpu, Pair
 from .verdict import (
     ASYMMETRIC,
     CEILING_UNKNOWN,
@@ -22,7 +22,10 @@ from .verdict import (
     P2P_UNSUPPORTED,
     SLOW,
     SLOWER_THAN_OFF,
+    SM_SLOW,
     TOO_FAST,
+    fastest,
+    sm_slow_ways,
 )
 
 _TRANSLATING = ("DMA", "DMA-FQ")
@@ -60,6 +63,8 @@ _SYMPTOM_REMEDIES = {
     TOO_FAST: "the data cannot have crossed the link: check for a display on the GPUs and for the "
     "mailbox fall-back (BAR1 smaller than memory)",
     SLOW: "check the slot, the riser and the link's width under load",
+    SM_SLOW: "NCCL and other programs that copy by kernels get this rate: turn Relaxed Ordering on "
+    "in the firmware, and ACS redirection off; reads alone are slow on some platforms",
     SLOWER_THAN_OFF: "this pair is better off without: set NCCL_P2P_DISABLE=1 for programs on it",
     ASYMMETRIC: "check the link of the GPU that is slower to write, and its NUMA node",
     CEILING_UNKNOWN: "run as root on bare metal, where the links can be read",
@@ -217,21 +222,34 @@ def _symptom(code: str, pairs: Sequence[Pair]) -> Cause:
 
 
 def _figures(code: str, pair: Pair) -> str:
-    bandwidth, latency = pair.bandwidth, pair.latency
-    if code in (SLOW, TOO_FAST) and bandwidth.on.uni is not None and bandwidth.ceiling:
-        return f"{bandwidth.on.uni:.1f} GB/s, ceiling {bandwidth.ceiling:.1f} GB/s"
-    if code == SLOWER_THAN_OFF:
-        return (
-            f"on {bandwidth.on.uni:.1f}, off {bandwidth.off.uni:.1f} GB/s"
-            if bandwidth.on.uni is not None
-            and bandwidth.off.uni is not None
-            and bandwidth.on.uni < bandwidth.off.uni
-            else f"latency on {latency.on:.1f}, off {latency.off:.1f} us"
-        )
-    if code == ASYMMETRIC and bandwidth.on.uni is not None:
-        return f"{bandwidth.on.uni:.1f} GB/s, the other way differs by more than 15 %"
     if code in _NO_KERNELS:
         return "the driver could not compile kernels: only copy engines were judged"
     if code == CEILING_UNKNOWN:
         return "no link of the path could be read"
-    return pair.detail or "no more is known"
+    return _rates(code, pair) or pair.detail or "no more is known"
+
+
+def _rates(code: str, pair: Pair) -> str:
+    """Return the measured figures that a code rests on; empty where it rests on none."""
+    bandwidth, latency = pair.bandwidth, pair.latency
+    on, off, ceiling = bandwidth.on.uni, bandwidth.off.uni, bandwidth.ceiling
+    text = ""
+    if code == TOO_FAST and ceiling:
+        way, rate = fastest(bandwidth)
+        text = f"{way} {rate:.1f} GB/s, ceiling {ceiling:.1f} GB/s"
+    elif code == SM_SLOW:
+        text = "; ".join(_beside_copy_engine(bandwidth, way) for way in sm_slow_ways(bandwidth))
+    elif code == SLOW and on is not None and ceiling:
+        text = f"{on:.1f} GB/s, ceiling {ceiling:.1f} GB/s"
+    elif code == SLOWER_THAN_OFF and on is not None and off is not None and on < off:
+        text = f"on {on:.1f}, off {off:.1f} GB/s"
+    elif code == SLOWER_THAN_OFF:
+        text = f"latency on {latency.on:.1f}, off {latency.off:.1f} us"
+    elif code == ASYMMETRIC and on is not None:
+        text = f"{on:.1f} GB/s, the other way differs by more than 15 %"
+    return text
+
+
+def _beside_copy_engine(bandwidth: Bandwidth, way: str) -> str:
+    engine = bandwidth.copy_read if way == "sm_read" else bandwidth.on
+    return f"{way} {getattr(bandwidth, way).uni:.1f} GB/s, by copy engine {engine.uni:.1f} GB/s"

@@ -22,6 +22,7 @@ __all__ = [
     "CHECKS",
     "CHECK_STATES",
     "COPIES",
+    "DIRECT_WAYS",
     "FAIL",
     "FAILED",
     "HOST_VERDICTS",
@@ -66,7 +67,8 @@ CHECK_STATES = (PASSED, FAILED, NOT_RUN)
 COPIES = ("copy_write", "copy_read", "sm_write", "sm_read")
 CHECKS = (*COPIES, "ping_pong", "ipc")
 # Of moving data, as Bandwidth names them.
-WAYS = ("off", "on", "copy_read", "sm_write", "sm_read")
+DIRECT_WAYS = ("on", "copy_read", "sm_write", "sm_read")
+WAYS = ("off", *DIRECT_WAYS)
 
 NO_IOMMU = "none"
 

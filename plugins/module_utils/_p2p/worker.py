@@ -16,11 +16,12 @@ from .._gpu.cuda import Cuda, CudaError
 from .._gpu.device import MeasurementHung
 from .._host.errors import GpufleetError
 from . import latency, protocol
-from .bandwidth import DIRECT_WAYS, KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
+from .bandwidth import KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
 from .bench import Bench, Side
 from .conversation import die_with_parent, read_line, tell
 from .correctness import Checker
 from .protocol import Job
+from .result import DIRECT_WAYS
 from .sampling import QUICK, THOROUGH, Estimate
 
 _MICRO = 1e6

@@ -271,6 +271,37 @@ def rates(first: str, second: str) -> Any:
     return result
 
 
+def bulk_copy(first: str, second: str) -> Any:
+    """Copy to and from a peer by kernel, once and three times over; return data and GB/s."""
+    one, two = _pair(first, second)
+    size = 4 * MEGABYTE
+    outgoing, incoming = one.allocate(size), two.allocate(size)
+    start, end = one.event(), one.event()
+
+    def seconds(target: int, source: int, passes: int) -> float:
+        one.record(start)
+        one.launch("bulk_copy", target, source, size // 16, passes)
+        one.record(end)
+        one.finish()
+        return one.seconds_between(start, end)
+
+    one.write(outgoing, b"\x07" * size)
+    two.write(incoming, bytes([POISON]) * size)
+    result: dict[str, Any] = {"none": seconds(incoming, outgoing, 0)}
+    untouched = two.read(incoming, 1)[0]
+    written = [seconds(incoming, outgoing, passes) for passes in (1, 3)]
+    arrived = two.read(incoming, size) == b"\x07" * size
+    two.write(incoming, b"\x08" * size)
+    read = seconds(outgoing, incoming, 3)
+    result.update(
+        untouched=untouched,
+        written=[size * n / s / 1e9 for n, s in zip((1, 3), written, strict=True)],
+        read=3 * size / read / 1e9,
+        data=[arrived, one.read(outgoing, size) == b"\x08" * size],
+    )
+    return result
+
+
 def shared_link(first: str, second: str, third: str, fourth: str) -> Any:
     """Return the sum of GB/s of two copies at once: first to second, third to fourth."""
     CUDA.call("cuInit", c_uint(0))

@@ -75,6 +75,13 @@ def test_rates_follow_the_links(machine: Any) -> None:
     assert seen["off_latency"] == pytest.approx(14.0, rel=0.01)
 
 
+def test_kernels_copy_as_often_as_told_and_a_little_slower(machine: Any) -> None:
+    seen = machine.cuda("bulk_copy", 0, 1)
+    assert (seen["none"], seen["untouched"], seen["data"]) == (0.0, 0xA5, [True, True])
+    assert seen["written"] == pytest.approx([0.95 * GEN5_X8] * 2, rel=0.01)
+    assert seen["read"] == pytest.approx(0.95 * GEN5_X8, rel=0.01)
+
+
 def test_rates_follow_the_payload_size_in_force(make_machine: Callable[..., Any]) -> None:
     seen = make_machine(payload_bytes=128).cuda("rates", 0, 1)
     assert seen["on"] == pytest.approx(GEN5_X8 * (128 / 152) / (256 / 280), rel=0.01)

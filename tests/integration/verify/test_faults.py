@@ -10,7 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import CHECKS, Result
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
+    CHECKS,
+    DIRECT_WAYS,
+    Rates,
+    Result,
+)
 from support.simulated_gpus import processes_with
 
 Verify = Callable[..., Result]
@@ -31,10 +36,48 @@ def test_without_a_fault_everything_passes(verify: Verify) -> None:
         assert pair.bandwidth.on.uni > pair.bandwidth.off.uni
         assert pair.bandwidth.fraction == pytest.approx(0.97, abs=0.02)
         assert pair.bandwidth.on.bidi == pytest.approx(2 * pair.bandwidth.on.uni, rel=0.05)
+        # Other ways are not measured where it has to be quick, as here.
+        ways = (pair.bandwidth.copy_read, pair.bandwidth.sm_write, pair.bandwidth.sm_read)
+        assert set(ways) == {Rates()}
         assert pair.latency.on == pytest.approx(0.48, rel=0.1)
         assert pair.latency.off == pytest.approx(14.0, rel=0.1)
         assert pair.latency.pointer_chase and pair.latency.ping_pong
     assert all(gpu.link.under_load for gpu in result.gpus)
+
+
+# What the simulated links reach of the ceiling by each way; a fault multiplies all of them.
+REACHED = {"on": 0.97, "copy_read": 0.97, "sm_write": 0.97 * 0.95, "sm_read": 0.97 * 0.95}
+
+
+@pytest.mark.parametrize(
+    ("fault", "factor", "reasons"),
+    [
+        ("none", 1.0, ()),
+        ("slow", 0.2, ("slow", "slower_than_off")),
+        ("too_fast", 4.5, ("too_fast",)),
+    ],
+)
+def test_every_way_is_measured_and_as_fast_as_the_link(
+    verify: Verify, fault: str, factor: float, reasons: tuple[str, ...]
+) -> None:
+    for pair in verify(fault=fault, quick=False).pairs:
+        assert pair.reasons == reasons
+        assert pair.bandwidth.ceiling is not None
+        for way in DIRECT_WAYS:
+            rates = getattr(pair.bandwidth, way)
+            wanted = factor * REACHED[way] * pair.bandwidth.ceiling
+            # Below by the latency of each copy, which counts more the faster they are.
+            assert rates.uni == pytest.approx(wanted, rel=0.08)
+            assert rates.bidi == pytest.approx(2 * wanted, rel=0.08)
+            # The virtual clock has no noise.
+            assert max(rates.uni_spread, rates.bidi_spread) < 0.01
+        assert pair.bandwidth.off.uni and pair.bandwidth.off.bidi
+
+
+def test_without_a_compiler_reads_by_copy_engines_are_still_measured(verify: Verify) -> None:
+    for pair in verify(fault="no_jit", quick=False).pairs:
+        assert pair.bandwidth.copy_read.uni and pair.bandwidth.copy_read.bidi
+        assert pair.bandwidth.sm_write == pair.bandwidth.sm_read == Rates()
 
 
 def test_an_alias_is_told_with_its_stride(verify: Verify) -> None:

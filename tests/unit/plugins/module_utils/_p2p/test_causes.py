@@ -9,9 +9,11 @@ import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.cuda import CudaError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.causes import causes_of
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
+    Bandwidth,
     Capability,
     Cause,
     Driver,
+    Rates,
 )
 from support.evidence import EXPECTED, evidence, gpu, pair
 
@@ -81,6 +83,29 @@ def test_what_the_host_does_not_explain_is_told_as_symptom_with_a_remedy() -> No
         (cause,) = causes_of(evidence(pair(0, 1, "fail", code, detail="word at byte 8 …")))
         assert (cause.code, cause.evidence) == (code, "0>1: word at byte 8 …")
         assert cause.remedy
+
+
+def test_what_was_too_fast_is_named_with_its_way() -> None:
+    bandwidth = Bandwidth(
+        on=Rates(27.0, 54.0), copy_read=Rates(27.0, 54.0), sm_read=Rates(61.2, 30.0), ceiling=28.8
+    )
+    (cause,) = causes_of(evidence(pair(0, 1, "fail", "too_fast", bandwidth=bandwidth)))
+    assert cause.evidence == "0>1: sm_read 61.2 GB/s, ceiling 28.8 GB/s"
+
+
+def test_slow_kernels_are_told_beside_the_copy_engine() -> None:
+    bandwidth = Bandwidth(
+        on=Rates(27.0, 54.0),
+        copy_read=Rates(26.0, 50.0),
+        sm_write=Rates(3.0, 6.0),
+        sm_read=Rates(2.5, 5.0),
+    )
+    (cause,) = causes_of(evidence(pair(0, 1, "warn", "sm_slow", bandwidth=bandwidth)))
+    assert cause.evidence == (
+        "0>1: sm_write 3.0 GB/s, by copy engine 27.0 GB/s; "
+        "sm_read 2.5 GB/s, by copy engine 26.0 GB/s"
+    )
+    assert "Relaxed Ordering" in cause.remedy
 
 
 def test_mixed_generations_are_explained_once() -> None:

@@ -79,6 +79,35 @@ def test_a_ceiling_is_below_every_hops_raw_rate(links: list[tuple[int, int]], pa
     assert 0 < ceiling.gigabytes_per_second < min(raw_rate(*link) for link in links)
 
 
+@given(st.integers(1, 5), WIDTH, PAYLOAD)
+def test_a_newer_generation_always_raises_it(gen: int, width: int, payload: int) -> None:
+    older, newer = (pcie_ceiling([hop(g, width)], payload, True) for g in (gen, gen + 1))
+    assert older is not None and newer is not None
+    assert newer.gigabytes_per_second > 1.8 * older.gigabytes_per_second
+
+
+@given(st.lists(st.tuples(GEN, WIDTH), min_size=1, max_size=6), st.tuples(GEN, WIDTH), PAYLOAD)
+def test_another_hop_never_raises_it_and_order_does_not_matter(
+    links: list[tuple[int, int]], further: tuple[int, int], payload: int
+) -> None:
+    path = [hop(*link) for link in links]
+    ceiling = pcie_ceiling(path, payload, True)
+    longer = pcie_ceiling([hop(*further), *reversed(path)], payload, True)
+    assert ceiling is not None and longer is not None
+    assert longer.gigabytes_per_second <= ceiling.gigabytes_per_second
+    assert pcie_ceiling(path[::-1], payload, True) == ceiling
+
+
+@given(GEN, WIDTH, PAYLOAD)
+def test_what_packets_cost_is_what_separates_it_from_the_raw_rate(
+    gen: int, width: int, payload: int
+) -> None:
+    ceiling = pcie_ceiling([hop(gen, width)], payload, True)
+    assert ceiling is not None
+    lost = 1 - ceiling.gigabytes_per_second / raw_rate(gen, width)
+    assert lost == pytest.approx(24 / (payload + 24))
+
+
 @given(GEN, WIDTH, PAYLOAD)
 def test_more_lanes_and_larger_payloads_never_lower_it(gen: int, width: int, payload: int) -> None:
     base = pcie_ceiling([hop(gen, width)], payload, True)

@@ -22,9 +22,11 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.verdict import (
     Judged,
     Thresholds,
     bandwidth_of,
+    fastest,
     host_verdict,
     judge,
     latency_of,
+    sm_slow_ways,
     with_opposites,
 )
 from hypothesis import given
@@ -145,6 +147,52 @@ def test_slower_than_staged_is_reported() -> None:
     late = measured()
     late.times["on"] = 15.0
     assert judged(late).verdict == "fail"
+
+
+@pytest.mark.parametrize("name", ["copy_read_uni", "sm_write_uni", "sm_read_uni"])
+def test_no_way_of_moving_data_may_be_faster_than_the_link(name: str) -> None:
+    fast = measured()
+    fast.rates[name] = 28.8 * 1.02
+    assert judged(fast).verdict == "pass"
+    fast.rates[name] = 28.8 * 1.04
+    assert (judged(fast).verdict, judged(fast).reasons) == ("fail", ("too_fast",))
+    assert fastest(bandwidth_of(fast, CEILING)) == (name.removesuffix("_uni"), 28.8 * 1.04)
+
+
+@pytest.mark.parametrize("way", ["on", "copy_read", "sm_write", "sm_read"])
+def test_both_directions_may_reach_twice_the_ceiling_and_no_more(way: str) -> None:
+    fast = measured()
+    fast.rates[f"{way}_bidi"] = 2 * 28.8 * 1.02
+    assert judged(fast).verdict == "pass"
+    fast.rates[f"{way}_bidi"] = 2 * 28.8 * 1.04
+    assert judged(fast).reasons == ("too_fast",)
+
+
+def test_what_is_staged_does_not_cross_the_pairs_link_alone() -> None:
+    quick_host = measured()
+    quick_host.rates["off_bidi"] = 3 * 28.8
+    assert judged(quick_host).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("rates", "ways"),
+    [
+        ({"sm_write_uni": 25.0, "sm_read_uni": 17.0, "copy_read_uni": 26.0}, ()),
+        ({"sm_write_uni": 13.6, "sm_read_uni": 25.0, "copy_read_uni": 26.0}, ("sm_write",)),
+        ({"sm_write_uni": 25.0, "sm_read_uni": 12.9, "copy_read_uni": 26.0}, ("sm_read",)),
+        # Reads that are slow by copy engine too are no matter of kernels.
+        ({"sm_write_uni": 25.0, "sm_read_uni": 12.9, "copy_read_uni": 14.0}, ()),
+        ({"sm_read_uni": 1.0}, ()),
+    ],
+)
+def test_kernels_are_judged_beside_the_copy_engine(
+    rates: dict[str, float], ways: tuple[str, ...]
+) -> None:
+    measurement = measured()
+    measurement.rates.update(rates)
+    assert sm_slow_ways(bandwidth_of(measurement, CEILING)) == ways
+    expected = ("warn", ("sm_slow",)) if ways else ("pass", ())
+    assert (judged(measurement).verdict, judged(measurement).reasons) == expected
 
 
 def test_without_a_yardstick_there_is_a_warning() -> None:
