@@ -85,6 +85,12 @@ options:
         description: Above this the data cannot have crossed the link, and the pair fails.
         type: float
         default: 1.03
+  progress_path:
+    description:
+      - File or pipe on the target that is given a line of JSON at first and whenever pairs were
+        measured - C(done) and C(total), how many pairs are measured and how many there are to
+        measure. For programs that show how far it is; nothing is written by default.
+    type: path
   pynvml_path:
     description:
       - Directory on the target that holds C(pynvml.py); the action plugin sets it.
@@ -249,8 +255,11 @@ p2p:
       sample: 4.1
 """
 
+import contextlib
+import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity import loaded_module
@@ -281,6 +290,7 @@ _ARGUMENTS: dict[str, Any] = {
             "too_fast": {"type": "float", "default": 1.03},
         },
     },
+    "progress_path": {"type": "path"},
     "pynvml_path": {"type": "path"},
 }
 
@@ -307,7 +317,8 @@ def verify_host(module: AnsibleModule) -> dict[str, Any]:
             build_id=build_id,
             patched=None if expected is None else build_id == expected,
         )
-        result = verify(nvml, driver, options).to_dict()
+        progress = _progress_to(given["progress_path"])
+        result = verify(nvml, driver, options, on_progress=progress).to_dict()
     return {
         "verdict": result["verdict"],
         "groups": result["groups"],
@@ -315,6 +326,25 @@ def verify_host(module: AnsibleModule) -> dict[str, Any]:
         "notes": result["notes"],
         "p2p": result,
     }
+
+
+def _progress_to(path: str | None) -> Callable[[int, int], None] | None:
+    """Return what writes progress to ``path``; a reader that has gone stops nothing."""
+    if path is None:
+        return None
+
+    def write(done: int, total: int) -> None:
+        line = json.dumps({"done": done, "total": total}) + "\n"
+        with contextlib.suppress(OSError):
+            # A pipe without a reader would otherwise hold the run.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+            descriptor = os.open(path, flags, 0o644)
+            try:
+                os.write(descriptor, line.encode("ascii"))
+            finally:
+                os.close(descriptor)
+
+    return write
 
 
 def _thresholds(given: dict[str, float]) -> Thresholds:

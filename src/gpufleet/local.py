@@ -11,12 +11,14 @@ take longer to start than two GPUs take to be verified, and would need a writabl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .errors import FleetError, GpufleetError, Interrupted
@@ -24,6 +26,7 @@ from .results import Result
 
 _MODULE = "ansible_collections.gpufleet.p2p.plugins.modules.p2p_verify"
 _GRACE_SECONDS = 10.0
+_JOIN_SECONDS = 1.0
 
 
 def verify_here(
@@ -32,6 +35,7 @@ def verify_here(
     quick: bool = False,
     allow_busy: bool = False,
     gpu_match: Sequence[str] = (),
+    observer: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Measure and judge every ordered pair of this machine's GPUs; nothing is changed.
 
@@ -43,6 +47,8 @@ def verify_here(
         allow_busy: go on although programs use the GPUs.
         gpu_match: which PCI functions are GPUs, ``vendor:device:class-prefix``; NVIDIA's by
             default.
+        observer: called with how many pairs are measured and how many there are to measure, each
+            in both directions, in a thread of its own.
 
     Raises:
         GpufleetError: nothing could be measured: ``gpus_busy``, ``device_unknown``,
@@ -57,24 +63,29 @@ def verify_here(
     }
     if gpu_match:
         arguments["gpu_match"] = list(gpu_match)
-    process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_environment(),
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    try:
-        written, said = process.communicate(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-    except KeyboardInterrupt:
-        _end(process)
-        raise Interrupted from None
-    except BaseException:
-        _end(process)
-        raise
+    with _Progress(observer) as progress:
+        if progress.path:
+            arguments["progress_path"] = progress.path
+        process = subprocess.Popen(
+            [sys.executable, "-m", _MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=progress.descriptors,
+            env=_environment(),
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        progress.begin()
+        try:
+            written, said = process.communicate(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        except KeyboardInterrupt:
+            _end(process)
+            raise Interrupted from None
+        except BaseException:
+            _end(process)
+            raise
     return _result_of(written, said, process.returncode)
 
 
@@ -100,6 +111,55 @@ def unread_parts(result: Result) -> tuple[str, ...]:
     if nameless:
         parts.append("size of BAR1 of GPU " + ", ".join(map(str, nameless)))
     return tuple(parts)
+
+
+class _Progress:
+    """A pipe that the module tells its progress through, if there is an observer."""
+
+    def __init__(self, observer: Callable[[int, int], None] | None) -> None:
+        self._observer = observer
+        self._reader: int | None = None
+        self._writer: int | None = None
+        self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
+
+    def __enter__(self) -> _Progress:
+        if self._observer is not None:
+            self._reader, self._writer = os.pipe()
+        return self
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the module inherits."""
+        return () if self._writer is None else (self._writer,)
+
+    @property
+    def path(self) -> str:
+        """The pipe as the module can open it; empty where nobody listens."""
+        return "" if self._writer is None else f"/dev/fd/{self._writer}"
+
+    def begin(self) -> None:
+        """Listen, once the module has its end of the pipe."""
+        if self._writer is not None:
+            os.close(self._writer)
+            self._writer = None
+            self._thread.start()
+
+    def _follow(self) -> None:
+        if self._reader is None or self._observer is None:
+            return
+        with open(self._reader, encoding="ascii", errors="replace", closefd=False) as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    told = json.loads(line)
+                    self._observer(int(told["done"]), int(told["total"]))
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._thread.ident is not None:
+            # The pipe ends with the module; a process that it could not end may hold it longer.
+            self._thread.join(_JOIN_SECONDS)
+        for descriptor in (self._writer, self._reader):
+            if descriptor is not None and not self._thread.is_alive():
+                os.close(descriptor)
 
 
 def _environment() -> dict[str, str]:

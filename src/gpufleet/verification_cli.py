@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -135,9 +136,12 @@ def run_verify_here(parsed: argparse.Namespace) -> int:
             )
     if parsed.output is not None:
         refuse_unwritable(parsed.output)
-    with _Waiting(Console(stderr=True)):
+    with _Waiting(Console(stderr=True)) as waiting:
         result = verify_here(
-            devices=parsed.devices, quick=parsed.quick, allow_busy=parsed.allow_busy
+            devices=parsed.devices,
+            quick=parsed.quick,
+            allow_busy=parsed.allow_busy,
+            observer=waiting.note,
         )
     tell(Verification(result, time.time()), parsed.format, parsed.output)
     return exit_code_of(result)
@@ -158,19 +162,25 @@ def _words(option: str) -> list[str]:
 
 
 class _Waiting:
-    """On a terminal, a line that says how long this machine has been measured; else nothing."""
+    """On a terminal, a line that says how far the measurement is; else nothing."""
 
     def __init__(self, console: Console) -> None:
         self._started = time.monotonic()
+        self._progress: tuple[int, int] | None = None
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
             console=console, refresh_per_second=8, get_renderable=self._draw, transient=True
         )
         self._shown = console.is_terminal
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Waiting:
         if self._shown:
             self._live.start()
+        return self
+
+    def note(self, done: int, total: int) -> None:
+        """Take in how many pairs are measured, and of how many."""
+        self._progress = (done, total)
 
     def __exit__(self, *_exception: object) -> None:
         if self._shown:
@@ -179,5 +189,11 @@ class _Waiting:
     def _draw(self) -> Table:
         row = Table.grid(padding=(0, 1))
         elapsed = clock(time.monotonic() - self._started)
-        row.add_row(self._spinner, Text(f"measuring every pair of GPUs  {elapsed}"))
+        words = Text("looking at the GPUs")
+        if self._progress is not None:
+            done, total = self._progress
+            words = Text(f"measuring pairs of GPUs  {done} of {total}")
+            row.add_row(self._spinner, words, ProgressBar(total, done, width=28), Text(elapsed))
+        else:
+            row.add_row(self._spinner, words, Text(elapsed))
         return row

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
@@ -84,6 +85,7 @@ def verify(
     *,
     root: Path = Path("/"),
     environment: Mapping[str, str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Measure and judge every ordered pair of the chosen GPUs.
 
@@ -92,6 +94,8 @@ def verify(
         driver: the loaded module's identity.
         root: of the tree /sys and /proc are read from.
         environment: the children's, before what they need is added; this process's by default.
+        on_progress: called with how many pairs are done and how many there are to measure (a pair
+            has two directions), at first and whenever some are done.
 
     Raises:
         DeviceUnknown, GpusBusy: refused before anything was measured.
@@ -100,7 +104,7 @@ def verify(
     with KernelLog(root) as log:
         ours = os.environ if environment is None else environment
         run = _Run(nvml, options, root, child_environment(ours))
-        pairs = with_nccl(run.pairs(), read_gates(root, ours, len(run.subjects)))
+        pairs = with_nccl(run.pairs(on_progress), read_gates(root, ours, len(run.subjects)))
         kernel = words_since(log)
     gpus = run.gpus()
     subjects = run.subjects
@@ -170,7 +174,7 @@ class _Run:
             for subject in self.subjects
         )
 
-    def pairs(self) -> tuple[Pair, ...]:
+    def pairs(self, on_progress: Callable[[int, int], None] | None) -> tuple[Pair, ...]:
         """Measure every pair, both directions in one child, and return the judged ones."""
         runs = [
             self._pair_run(ends, number)
@@ -181,8 +185,13 @@ class _Run:
             for number, run in enumerate(runs)
             if not exclusions_of(*run.ends)
         }
+        done = 0
+        tell = on_progress or (lambda _done, _total: None)
+        tell(done, len(uses))
         for together in rounds_of(uses, min(_PAIRS_AT_ONCE, len(os.sched_getaffinity(0)))):
             run_round([runs[number] for number in together], self._options.child_timeout)
+            done += len(together)
+            tell(done, len(uses))
         judged: list[Pair] = []
         for run in runs:
             ends, excluded = run.ends, exclusions_of(*run.ends)

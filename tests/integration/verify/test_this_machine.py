@@ -33,15 +33,25 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+OBSERVED = f"""
+from gpufleet import verify_here
+verify_here(quick=True, gpu_match=["{GPU_MATCH}"], observer=lambda *told: print(*told))
+"""
+
+
 def verify(
-    libraries: Path, tree: HostTree, *options: str, fault: str = "none"
+    libraries: Path,
+    tree: HostTree,
+    *options: str,
+    fault: str = "none",
+    script: str = SCRIPT,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``gpufleet verify --quick`` inside the described host."""
+    """Run ``gpufleet verify --quick``, or another script, inside the described host."""
     environment = environment_for(libraries, tree, fault)
     environment["PYTHONPATH"] = f"{REPOSITORY / 'collection'}:{REPOSITORY / 'src'}"
     environment.pop("INVENTORY", None)
     mounts = " && ".join(f"mount --bind {tree.root}/{path} /{path}" for path in OVERLAID)
-    command = [sys.executable, "-c", SCRIPT, "verify", "--quick", *options]
+    command = [sys.executable, "-c", script, "verify", "--quick", *options]
     return subprocess.run(
         ["unshare", "--mount", "sh", "-ec", f'{mounts} && exec "$@"', "sh", *command],
         env=environment,
@@ -63,6 +73,10 @@ def test_one_command_gives_the_verdict(libraries: Path, tree: HostTree) -> None:
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     assert (result["verdict"], result["groups"]) == ("pass", [[0, 1]])
+
+
+def test_an_observer_is_told_of_every_pair(libraries: Path, tree: HostTree) -> None:
+    assert verify(libraries, tree, script=OBSERVED).stdout.split() == ["0", "1", "1", "1"]
 
 
 def test_a_mirror_fails_and_its_rate_is_in_no_format(libraries: Path, tree: HostTree) -> None:

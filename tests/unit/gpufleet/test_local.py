@@ -25,7 +25,12 @@ STAND_IN = """
 import json, sys
 from pathlib import Path
 here = Path(__file__).parent
-(here / "asked.json").write_text(sys.stdin.read())
+asked = sys.stdin.read()
+(here / "asked.json").write_text(asked)
+path = json.loads(asked)["ANSIBLE_MODULE_ARGS"].get("progress_path")
+if path:
+    with open(path, "a") as pipe:
+        pipe.write((here / "progress").read_text())
 (here / "path.json").write_text(json.dumps(sys.path))
 sys.stdout.write((here / "answer").read_text())
 sys.stderr.write("last words\\n")
@@ -61,6 +66,22 @@ def test_options_reach_the_module_and_its_result_comes_back(stand_in: Path) -> N
             "gpu_match": ["1b36:*:*"],
         }
     }
+
+
+def open_files() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_an_observer_is_told_how_far_it_is(stand_in: Path) -> None:
+    answer(stand_in, {"p2p": sample_results.result().to_dict()})
+    (stand_in / "progress").write_text(
+        '{"done": 0, "total": 2}\nnoise\n{"done": 3}\n{"done": 2, "total": 2}\n', encoding="utf-8"
+    )
+    told: list[tuple[int, int]] = []
+    before = open_files()
+    verify_here(observer=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (2, 2)]
+    assert open_files() == before
 
 
 def test_what_a_library_prints_before_is_passed_over(stand_in: Path) -> None:
