@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,20 +149,38 @@ def test_what_is_missing_fails_or_prints_nonsense_stops_nothing(
     assert "Segmentation fault" in data["runs"][1]["raw"]
 
 
-def test_a_tool_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
+def test_a_tool_that_hangs_is_killed_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid_file = tmp_path / "pid"
     body = (
         "import subprocess, time, pathlib\n"
         "child = subprocess.Popen(['sleep', '61.3'])\n"
-        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
-        "print('so far', flush=True)\ntime.sleep(60)"
+        "print('so far', flush=True)\n"
+        f"pathlib.Path({str(tmp_path / 'new')!r}).write_text(str(child.pid))\n"
+        f"pathlib.Path({str(tmp_path / 'new')!r}).rename({str(pid_file)!r})\n"
+        "time.sleep(60)"
     )
+    communicate = subprocess.Popen.communicate
+
+    def over_once_it_hangs(
+        process: subprocess.Popen[str], *arguments: object, timeout: float | None = None
+    ) -> tuple[str, str]:
+        # The limit is over when the tool has started its child, however slow this machine is.
+        if timeout != 1234:
+            return communicate(process, *arguments, timeout=timeout)  # type: ignore[arg-type]  # passed on
+        while not pid_file.exists():
+            time.sleep(0.01)
+        raise subprocess.TimeoutExpired("slow", timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", over_once_it_hangs)
     tool = Tool("slow", (str(stand_in(tmp_path, "slow", body)),), lambda _text, _gpus: {})
-    outcome = run(tool, [0, 1], os.environ, limit_seconds=1.5)
-    assert outcome.trouble == "killed after 1.5 s"
+    outcome = run(tool, [0, 1], os.environ, limit_seconds=1234)
+    assert outcome.trouble == "killed after 1234 s"
     assert "so far" in outcome.raw
-    pid = (tmp_path / "pid").read_text(encoding="utf-8")
-    state = Path(f"/proc/{pid}/stat")
-    assert not state.exists() or state.read_text(encoding="utf-8").split()[2] == "Z"
+    state = Path(f"/proc/{pid_file.read_text(encoding='utf-8')}/stat")
+    while state.exists() and state.read_text(encoding="utf-8").split()[2] != "Z":
+        time.sleep(0.01)
 
 
 def test_a_tool_that_cannot_be_started_is_told() -> None:
