@@ -11,7 +11,7 @@ version_added: "0.1.0"
 description:
   - Moves data between every ordered pair of a host's NVIDIA GPUs with peer access enabled, by copy
     engine and by kernel, writing and reading, and lets the owner of the memory judge whether it
-    arrived. Then measures bandwidth and latency with peer-to-peer on and off: written and read, by
+    arrived. Then measures bandwidth and latency with peer-to-peer on and off, written and read, by
     copy engines and by kernels, one way and both ways at once.
   - Each figure is judged against the slowest PCIe link on the pair's path. A copy that is fast and
     wrong fails; one that is faster than its link fails too.

@@ -149,6 +149,13 @@ def test_what_is_missing_fails_or_prints_nonsense_stops_nothing(
     assert "Segmentation fault" in data["runs"][1]["raw"]
 
 
+def running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_tool_that_hangs_is_killed_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,8 +185,7 @@ def test_a_tool_that_hangs_is_killed_with_all_it_started(
     outcome = run(tool, [0, 1], os.environ, limit_seconds=1234)
     assert outcome.trouble == "killed after 1234 s"
     assert "so far" in outcome.raw
-    state = Path(f"/proc/{pid_file.read_text(encoding='utf-8')}/stat")
-    while state.exists() and state.read_text(encoding="utf-8").split()[2] != "Z":
+    while running(pid_file.read_text(encoding="utf-8")):
         time.sleep(0.01)
 
 
