@@ -163,7 +163,8 @@ class _Run:
         bridges = {bdf for above in self.upstream.values() for bdf in above}
         self.acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
         self._loaded_links: dict[int, Link] = {}
-        self._loaded_tree: dict[str, PciDevice] = {}
+        # By the pair that was copying when it was read: other pairs' links were idle then.
+        self._loaded_trees: dict[frozenset[int], dict[str, PciDevice]] = {}
         # GPUs on which a child is stuck in the kernel: another one would join it.
         self._stuck: dict[int, int] = {}
         self.shared_bridges: dict[tuple[int, int], str] = {}
@@ -286,7 +287,8 @@ class _Run:
         return min(_WAIT_SECONDS_AT_MOST, self._options.child_timeout / 2)
 
     def _read_links(self, ends: tuple[Subject, Subject]) -> None:
-        self._loaded_tree = read_devices(self._root)
+        pair = frozenset(subject.index for subject in ends)
+        self._loaded_trees[pair] = read_devices(self._root)
         for subject in ends:
             self._loaded_links[subject.index] = self._nvml.link(subject.index)
 
@@ -297,9 +299,8 @@ class _Run:
         measurement: Measurement,
         excluded: tuple[str, ...],
     ) -> Pair:
-        pcie = path_between(
-            self._loaded_tree or self._tree, self.acs, source.nvml.bdf, target.nvml.bdf
-        )
+        tree = self._loaded_trees.get(frozenset((source.index, target.index)), self._tree)
+        pcie = path_between(tree, self.acs, source.nvml.bdf, target.nvml.bdf)
         if pcie.shared_bridge is not None:
             self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge
         links, speed = nvlinks_between(source.nvml, target.nvml)
