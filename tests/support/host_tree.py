@@ -21,6 +21,7 @@ HOSTS = Path(__file__).resolve().parents[2] / "lab" / "hosts"
 BUILD_ID = "8f3d1c5a7b9e02468ace13579bdf02468ace1357"
 BOOT_ID = "3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52"
 KERNEL = "6.1.0-45-amd64"
+COMPILER = "gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0"
 
 _SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
 _CONFIG_BYTES = 4096
@@ -102,6 +103,11 @@ def build_host_tree(
     _write(root / "proc/cmdline", f"BOOT_IMAGE=/vmlinuz-{KERNEL} root=/dev/vda1 ro {mode}\n")
     vendor_id = _VENDOR_IDS[description.get("cpu_vendor", "intel")]
     _write(root / "proc/cpuinfo", f"processor\t: 0\nvendor_id\t: {vendor_id}\n")
+    _write(
+        root / "proc/version",
+        f"Linux version {KERNEL} (debian-kernel@lists.debian.org) ({COMPILER}, GNU ld (GNU"
+        " Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.140-1 (2026-05-22)\n",
+    )
     _write(root / "proc/sys/kernel/osrelease", f"{KERNEL}\n")
     _write(root / "proc/sys/kernel/random/boot_id", f"{BOOT_ID}\n")
     _write(root / "proc/sys/kernel/hostname", f"{description['name']}\n")
