@@ -72,9 +72,28 @@ void context_registry_remove(int gpu)
 	registered[gpu] = false;
 }
 
+/* One that has ended and waits to be collected has closed its device files: no context is left. */
+static bool is_zombie(int pid)
+{
+	char path[PATH_MAX], state = 0;
+	FILE *file;
+
+	if (!path_format(path, sizeof(path), "/proc/%d/stat", pid))
+		return false;
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	/* proc(5): the command's name is in parentheses and may hold any but the last of them. */
+	for (int byte; (byte = fgetc(file)) != EOF;)
+		if (byte == ')')
+			fscanf(file, " %c", &state);
+	fclose(file);
+	return state == 'Z' || state == 'X';
+}
+
 static bool is_alive(int pid)
 {
-	return kill(pid, 0) == 0 || errno == EPERM;
+	return (kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid);
 }
 
 size_t context_registry_list(int gpu, pid_t *pids, size_t size)
