@@ -69,7 +69,7 @@ class GenerateConfig:
     """A step: generate grub.cfg, check it, and rename it into place.
 
     ``old_words`` are gpufleet's words in ``before``; ``parameters`` are to be in force in the new
-    default entry.
+    default entry; ``release`` is the kernel that it has to boot, None for whichever comes first.
     """
 
     root: Path
@@ -78,6 +78,7 @@ class GenerateConfig:
     old_words: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     vendor: str | None = None
+    release: str | None = None
 
     @property
     def name(self) -> str:
@@ -145,7 +146,10 @@ class GenerateConfig:
                 ):
                     raise _bad(f"{entry.identity} loads {name}, which does not exist", "its files")
         default = default_linux_entry(script, read_bytes(self.root / _GRUBENV))
-        words = linux_command(default).arguments[1:]
+        linux = linux_command(default)
+        if self.release is not None and not linux.words[1].text.endswith(f"-{self.release}"):
+            raise _bad(f"{default.identity} boots {linux.words[1].text}", f"kernel {self.release}")
+        words = linux.arguments[1:]
         line = from_arguments(w.text for w in words if not w.has_variable)
         if not conflicts.in_force(self.parameters, line, vendor=self.vendor):
             wanted = " ".join(parameter.text for parameter in self.parameters)

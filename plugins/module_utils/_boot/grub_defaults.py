@@ -31,6 +31,11 @@ for gpufleet_file in "$@"; do
 done
 """
 _FIELDS = 3
+_DEFAULT_SCRIPT = r"""
+exec 3>&1 1>/dev/null
+for gpufleet_file in "$@"; do . "$gpufleet_file"; done
+printf '%s' "$GRUB_DEFAULT" >&3
+"""
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,15 @@ def evaluate(paths: Sequence[Path]) -> list[Values]:
             remedy=f"mend {culprit}; check with: sh -e {culprit}",
         )
     return values
+
+
+def default_entry(paths: Sequence[Path]) -> str:
+    """Return what GRUB_DEFAULT holds after the files were sourced; empty where none sets it.
+
+    Raises:
+        BootConfigurationRefused: a file ends the shell, so grub-mkconfig would fail on it too.
+    """
+    result = run(["/bin/sh", "-e", "-c", _DEFAULT_SCRIPT, "sh", *map(str, paths)], check=False)
+    if result.rc != 0:
+        evaluate(paths)
+    return result.stdout.strip()
