@@ -49,6 +49,8 @@ class Host:
 
     root: Path
     kernel: str
+    #: What a copy of this host lies over: overlayfs' lowerdir.
+    layers: str = ""
 
     def run(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
         """Run a command inside; return what it printed."""
@@ -137,25 +139,32 @@ def base_system() -> Path:
 def new_host(
     base_system: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Host]]:
-    """Return a function that makes a fresh host; all are unmounted at the end."""
+    """Return a function that makes a fresh host; all are unmounted at the end.
+
+    With ``like``, it begins as a copy of that host, which must not be changed any more.
+    """
     mounted: list[Path] = []
 
     def mount(*words: str, on: Path) -> None:
         subprocess.run(["mount", *words, str(on)], check=True)
         mounted.append(on)
 
-    def make(name: str) -> Host:
+    def make(name: str, like: Host | None = None) -> Host:
         home = tmp_path_factory.mktemp(name)
         for part in ("upper", "work", "root"):
             (home / part).mkdir()
-        options = f"lowerdir={base_system},upperdir={home / 'upper'},workdir={home / 'work'}"
+        lower = like.layers if like else str(base_system)
+        layers = f"{home / 'upper'}:{lower}"
+        options = f"lowerdir={lower},upperdir={home / 'upper'},workdir={home / 'work'}"
         mount("-t", "overlay", "overlay", "-o", options, on=home / "root")
         root = home / "root"
         mount("-t", "proc", "proc", on=root / "proc")
         mount("--bind", "/dev", on=root / "dev")
+        if like is not None:
+            return Host(root, like.kernel, layers)
         _bring_collection(root)
         kernel = next((root / "lib/modules").iterdir()).name
-        return Host(root, kernel)
+        return Host(root, kernel, layers)
 
     yield make
     for path in reversed(mounted):

@@ -48,18 +48,13 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One build.
-
-    source_key is the content key of the patched tree; kernel_compiler what the kernel was built
-    with, by its headers (empty: they do not say); compiler what the modules were (.comment).
-    """
+    """One build; source_key is the content key of the patched tree, compiler the .comment text."""
 
     name: str
     version: str
     kernel: str
     arch: str
     source_key: str
-    kernel_compiler: str
     compiler: str
     modules: tuple[ModuleRecord, ...]
 
@@ -93,14 +88,7 @@ def parse(data: bytes, origin: str) -> Manifest:
         ) from error
 
 
-def observe(
-    package: DkmsPackage,
-    kernel: str,
-    names: Sequence[str],
-    *,
-    source_key: str,
-    kernel_compiler: str,
-) -> Manifest:
+def observe(package: DkmsPackage, kernel: str, names: Sequence[str], source_key: str) -> Manifest:
     """Return the manifest of the modules that lie in the build directory of ``kernel``.
 
     Raises:
@@ -127,7 +115,6 @@ def observe(
         kernel,
         package.arch,
         source_key,
-        kernel_compiler,
         compiler,
         tuple(records),
     )

@@ -37,7 +37,6 @@ _REMOTE_IS_SWITCH = 2  # NVML_NVLINK_DEVICE_TYPE_SWITCH
 # Field ids (nvml.h): speed in MB/s of the link given by scopeId; the speed common to all links.
 _FIELD_NVLINK_GET_SPEED = 164
 _FIELD_NVLINK_SPEED_COMMON = 90
-_CLASS_WITHOUT_OUTPUTS = "0302"  # 3D controller
 
 
 class NvmlUnavailable(GpufleetError):
@@ -67,11 +66,7 @@ class NvLink:
 
 @dataclass(frozen=True)
 class NvmlDevice:
-    """One GPU; ``index`` is its position by PCI address. Sizes are bytes, None where not told.
-
-    ``display_attached``: a monitor is connected; ``display_active``: a display is initialised,
-    perhaps headless. Ask ``has_display``.
-    """
+    """One GPU; ``index`` is its position by PCI address. Sizes are bytes, None where not told."""
 
     index: int
     uuid: str
@@ -82,21 +77,12 @@ class NvmlDevice:
     bar1_bytes: int | None
     link: Link
     max_link: Link
-    display_attached: bool
-    display_active: bool
+    display: bool
     compute_mode: str
     mig: bool
     processes: tuple[Process, ...]
     nvlinks: tuple[NvLink, ...]
     replay_count: int | None
-
-    def has_display(self, pci_class: str) -> bool:
-        """Return whether a display is on the GPU, given its PCI class (six hexadecimal digits).
-
-        A 3D controller has no outputs, whatever NVML says: of an H200, driver 580 says "attached".
-        """
-        has_outputs = not pci_class.startswith(_CLASS_WITHOUT_OUTPUTS)
-        return self.display_active or (self.display_attached and has_outputs)
 
 
 class Nvml:
@@ -174,8 +160,11 @@ class Nvml:
                 self._optional(nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
                 self._optional(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
             ),
-            display_attached=bool(self._optional(nvml.nvmlDeviceGetDisplayMode, handle)),
-            display_active=bool(self._optional(nvml.nvmlDeviceGetDisplayActive, handle)),
+            # "mode": a monitor is connected; "active": a display is initialised, perhaps headless.
+            display=bool(
+                self._optional(nvml.nvmlDeviceGetDisplayMode, handle)
+                or self._optional(nvml.nvmlDeviceGetDisplayActive, handle)
+            ),
             compute_mode=_COMPUTE_MODES[mode]
             if mode is not None and mode < len(_COMPUTE_MODES)
             else "unknown",

@@ -185,6 +185,12 @@ def plan_release(current: bytes | None, request: LockRequest) -> LockOutcome:
     return LockOutcome("held_by_other", record, record)
 
 
+def holder(root: Path, now: datetime | None = None) -> LockRecord | None:
+    """Return the lock of the run that holds the host, None where none does or its lease is over."""
+    record = parse_record(read_bytes(root / LOCK_PATH) or b"")
+    return record if record is not None and (now or _now()) < record.expires else None
+
+
 def hold(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockOutcome:
     """Take or renew the lock of the host whose file system begins at ``root``.
 

@@ -166,12 +166,11 @@ class Checker:
             initiator.stream.copy_between(target, source, place, size)
         else:
             initiator.gpu.launch(
-                "bulk_copy",
+                "copy_words",
                 initiator.stream,
                 target.address + place,
                 source.address + place,
                 size // VECTOR_BYTES,
-                1,
             )
 
     def _compare_on_host(self, source: Side, target: Side, pattern: Pattern) -> list[WrongWord]:

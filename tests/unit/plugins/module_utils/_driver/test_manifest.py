@@ -35,14 +35,8 @@ def package(tmp_path: Path) -> DkmsPackage:
     return made
 
 
-def observe(package: DkmsPackage) -> manifest.Manifest:
-    return manifest.observe(
-        package, KERNEL, NAMES, source_key="ab" * 32, kernel_compiler="gcc-12 (Debian) 12.2.0"
-    )
-
-
 def record(package: DkmsPackage) -> manifest.Manifest:
-    made = observe(package)
+    made = manifest.observe(package, KERNEL, NAMES, "ab" * 32)
     (package.build_directory(KERNEL) / manifest.FILE_NAME).write_bytes(made.as_json())
     return made
 
@@ -81,7 +75,7 @@ def test_what_a_build_must_not_hold(package: DkmsPackage, image: bytes | None, s
     if image is not None:
         path.write_bytes(image)
     with pytest.raises(manifest.BuildRefused) as refusal:
-        observe(package)
+        manifest.observe(package, KERNEL, NAMES, "ab" * 32)
     assert said in refusal.value.read
 
 

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""After a kernel came or went: the host keeps booting one that has the driver, or says that not.
+
+Nothing is remembered between two looks: what is installed decides. So the same look, taken again
+after the headers arrived or a kernel was removed, takes the pin away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._boot.detect import detect
+from .._boot.grub_debian import GrubDebian
+from .._boot.interface import BootLoaderUnsupported, Step
+from .._boot.kernel_default import KernelDefault
+from .._driver.dkms import DkmsTrees
+from .._driver.readiness import Readiness, readiness
+from .._driver.removal import present_versions
+from .._host.errors import GpufleetError
+from .._host.kernel import read_kernel, release_order
+from .alarm import Finding, finding_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which kernel to hold the host to (None: its own default), and what is wrong."""
+
+    pin: str | None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the kernels found, and the steps that bring the boot loader in line."""
+
+    ready: Mapping[str, Readiness]
+    choice: Choice
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong."""
+        return self.choice.findings
+
+
+def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None) -> Look:
+    """Return how the installed kernels stand and what to change; changes nothing.
+
+    A host on which the package is not there has nothing to keep: only a left pin is taken away.
+
+    Args:
+        package: name of the DKMS package.
+        loader: the boot loader; detected where it is not given.
+    """
+    trees = DkmsTrees(root / "var/lib/dkms", root / "usr/src", root / "lib/modules")
+    kernel = read_kernel(root)
+    try:
+        grub = loader or detect(root)
+        default = KernelDefault(grub) if isinstance(grub, GrubDebian) else None
+        wanted = default.unpinned() if default is not None else None
+        obstacle = None
+    except BootLoaderUnsupported as error:
+        default, wanted, obstacle = None, None, finding_of(error)
+    except GpufleetError as error:
+        return Look({}, Choice(None, (finding_of(error),)))
+    if not present_versions(package, trees):
+        steps = default.steps_to_unpin() if default is not None else []
+        return Look({}, Choice(None), tuple(steps))
+    bootable = [release for release in kernel.installed if _is_bootable(root, release)]
+    newest = wanted or (bootable[-1] if bootable else kernel.release)
+    ready: dict[str, Readiness] = {
+        release: readiness(package, release, trees=trees, root=root)
+        for release in dict.fromkeys([newest, kernel.release, *reversed(bootable)])
+        if release in bootable or release == newest
+    }
+    held = default.present() if default is not None and default.pinned() else None
+    choice = choose(ready, wanted=newest, running=kernel.release, held=held)
+    if default is None:
+        extra = (obstacle,) if obstacle is not None and choice.findings else ()
+        return Look(ready, Choice(None, (*choice.findings, *extra)))
+    try:
+        steps = default.steps_to_pin(choice.pin) if choice.pin else default.steps_to_unpin()
+    except GpufleetError as error:
+        return Look(ready, Choice(None, (*choice.findings, finding_of(error))))
+    return Look(ready, choice, tuple(steps))
+
+
+def steps_to_release(root: Path = Path("/")) -> Sequence[Step]:
+    """Return what takes a pin away; nothing where there is none."""
+    try:
+        loader = detect(root)
+    except BootLoaderUnsupported:
+        return ()
+    return KernelDefault(loader).steps_to_unpin() if isinstance(loader, GrubDebian) else ()
+
+
+def choose(
+    ready: Mapping[str, Readiness], *, wanted: str, running: str, held: str | None
+) -> Choice:
+    """Return which kernel to boot.
+
+    Args:
+        ready: how each bootable kernel stands, by release.
+        wanted: the kernel that boots without a pin.
+        running: the running one, preferred to all others: it is known to work.
+        held: the kernel that the host is pinned to now.
+    """
+    if ready[wanted].is_ready:
+        return Choice(None)
+    able = [release for release, state in ready.items() if state.is_ready]
+    faults = "; ".join(ready[wanted].faults)
+    if not able:
+        finding = Finding(
+            "no_kernel_with_driver",
+            read=f"kernel {wanted}: {faults}; no other installed kernel has the driver either",
+            want="a kernel with every module of the driver",
+            remedy=_remedy(wanted),
+        )
+        return Choice(None, (finding,))
+    pin = next((r for r in (held, running) if r in able), max(able, key=release_order))
+    finding = Finding(
+        "kernel_without_driver",
+        read=f"kernel {wanted}: {faults}; the host keeps booting {pin}",
+        want=f"the driver built and installed for kernel {wanted}",
+        remedy=_remedy(wanted),
+    )
+    return Choice(pin, (finding,))
+
+
+def report(seen: Look) -> Sequence[str]:
+    """Return the kernels and how they stand, a line each."""
+    return [
+        f"kernel {release}: "
+        + (f"driver {state.version}" if state.is_ready else "; ".join(state.faults))
+        for release, state in sorted(seen.ready.items(), key=lambda item: release_order(item[0]))
+    ]
+
+
+def _remedy(release: str) -> str:
+    return (
+        f"install linux-headers-{release}, or mend what stops the build"
+        f" (dkms autoinstall -k {release}), then run: gpufleet-guard kernels"
+    )
+
+
+def _is_bootable(root: Path, release: str) -> bool:
+    return any((root / "boot" / f"{kind}-{release}").is_file() for kind in ("vmlinuz", "vmlinux"))
