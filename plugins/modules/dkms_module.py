@@ -52,6 +52,13 @@ options:
   archive:
     description: The packed build. A manifest is inside it, and beside it as C(ARCHIVE.json).
     type: path
+  kernel_compiler:
+    description:
+      - What the kernel of the hosts was built with, as C(kernel.compiler.text) of
+        M(gpufleet.p2p.p2p_facts) has it. V(built) and V(exported) refuse headers of a kernel of the
+        same release that was built with another compiler; distributions share release names.
+      - Family and major version are compared. Without it, any headers of the release are taken.
+    type: str
   jobs:
     description:
       - Compilers to run at once. By default one for each processor core.
@@ -128,8 +135,9 @@ modules:
 manifest:
   description:
     - The build's record - name, version, kernel, arch, source_key (SHA-256 over the patched
-      source), compiler, and for each module name, file, build_id, sha256 and signer. Null for a
-      build that is only planned, and for V(absent).
+      source), kernel_compiler (what the kernel was built with), compiler (what the modules were),
+      and for each module name, file, build_id, sha256 and signer. Null for a build that is only
+      planned, and for V(absent).
   returned: success
   type: dict
   sample: {schema: 1, name: gpufleet-nvidia, version: 595.58.03, kernel: 6.1.0-56-amd64}
@@ -158,6 +166,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import states
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.build import BuildRequest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.dkms import DkmsPackage
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.compiler import KernelCompiler
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import sha256_of
 
 if TYPE_CHECKING:
@@ -174,12 +183,14 @@ def _outcome(arguments: dict[str, Any], *, check: bool) -> states.Outcome:
         return states.installed(DkmsPackage(name, version), kernel, archive, check=check)
     if state == "imported" and archive is not None:
         return states.imported(DkmsPackage(name, version), kernel, archive, check=check)
+    compiler = arguments["kernel_compiler"]
     request = BuildRequest(
         name=name,
         version=version,
         kernel=kernel,
         source=Path(arguments["source"]),
         patches=tuple(Path(patch) for patch in arguments["patches"]),
+        kernel_compiler=KernelCompiler(compiler) if compiler else None,
         jobs=arguments["jobs"],
         directory=Path(arguments["build_directory"]),
     )
@@ -224,6 +235,7 @@ def main() -> None:
             "source": {"type": "path"},
             "patches": {"type": "list", "elements": "path", "default": []},
             "archive": {"type": "path"},
+            "kernel_compiler": {"type": "str"},
             "jobs": {"type": "int"},
             "build_directory": {"type": "path", "default": "/var/cache/gpufleet/driver"},
         },

@@ -71,6 +71,8 @@ ansible_facts:
           description:
             - The running kernel's C(release), C(architecture), C(cmdline) and C(boot_id), which is
               another after every restart.
+            - C(compiler) is what the running kernel was built with - C(text) in its own words,
+              C(identity) its family and major version; V(null) where it does not tell.
             - C(headers) tells whether modules can be built for it. C(installed) and
               C(with_headers) list releases, oldest first.
           type: dict
@@ -80,6 +82,7 @@ ansible_facts:
             architecture: x86_64
             cmdline: BOOT_IMAGE=/boot/vmlinuz-6.1.0-32-amd64 root=UUID=9c7d ro quiet
             boot_id: 3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52
+            compiler: {identity: gcc12, text: gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0}
             headers: true
             installed: [6.1.0-32-amd64]
             with_headers: [6.1.0-32-amd64]

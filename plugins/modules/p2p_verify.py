@@ -243,6 +243,67 @@ p2p:
       description: As above.
       type: str
       returned: success
+    all_to_all:
+      description:
+        - What the largest groups move with every GPU writing to every other at the same time, by
+          copy engines, in GB/s. For two GPUs the rate of their pair in both directions.
+        - Larger groups are left out with O(quick=true).
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        gpus:
+          description: Indices, as in a group.
+          type: list
+          elements: int
+          returned: success
+        unit:
+          description: V(GB/s).
+          type: str
+          returned: success
+        total:
+          description: Of all together; null where it was not measured.
+          type: float
+          returned: success
+        spread:
+          description:
+            - Half the width of the 95 % confidence interval of RV(p2p.all_to_all.total), as a share
+              of it.
+          type: float
+          returned: success
+        per_gpu:
+          description: What each GPU wrote, by its index as a string.
+          type: dict
+          returned: success
+        ceiling:
+          description: What the links that the pairs share carry at most with this traffic.
+          type: float
+          returned: success
+        fraction:
+          description: RV(p2p.all_to_all.total) as a share of RV(p2p.all_to_all.ceiling).
+          type: float
+          returned: success
+        bottleneck:
+          description: The link that sets the ceiling, by the PCI address of its lower end.
+          type: str
+          returned: success
+        sharing:
+          description: How many ordered pairs cross it in that direction.
+          type: int
+          returned: success
+        data:
+          description:
+            - Whether the owners found right what all had written at once. V(failed) fails the host.
+          type: str
+          returned: success
+        detail:
+          description: Why there are no figures.
+          type: str
+          returned: success
+      sample:
+        - {gpus: [0, 1], unit: GB/s, total: 783.6, spread: 0.002, per_gpu: {"0": 391.8, "1": 391.8},
+           ceiling: 956.2, fraction: 0.82, bottleneck: "nvlink 0000:19:00.0 to 0000:3b:00.0",
+           sharing: 1, data: not_run, detail: ""}
     buffer_bytes:
       description: Bytes that each check moved.
       type: int

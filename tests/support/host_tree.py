@@ -21,6 +21,7 @@ HOSTS = Path(__file__).resolve().parents[2] / "lab" / "hosts"
 BUILD_ID = "8f3d1c5a7b9e02468ace13579bdf02468ace1357"
 BOOT_ID = "3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52"
 KERNEL = "6.1.0-45-amd64"
+COMPILER = "gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0"
 
 _SPEEDS = {1: "2.5", 2: "5.0", 3: "8.0", 4: "16.0", 5: "32.0", 6: "64.0"}
 _CONFIG_BYTES = 4096
@@ -42,10 +43,18 @@ class HostTree:
     gpus: tuple[str, ...]
     ports: Mapping[str, str]
 
-    def set_iommu_type(self, kind: str) -> None:
-        """Make every GPU's group read as ``kind``."""
-        for path in (self.root / "sys/kernel/iommu_groups").glob("*/type"):
-            path.write_text(f"{kind}\n")
+    def set_iommu_type(self, kind: str, *gpus: int) -> None:
+        """Make the groups of these GPUs, or of all, read as ``kind``."""
+        for gpu in gpus or range(len(self.gpus)):
+            (self._device(gpu) / "iommu_group/type").write_text(f"{kind}\n")
+
+    def train_link(self, gpu: int, gen: int, width: int) -> None:
+        """Let a GPU's link read as trained to this at both its ends, whatever they can do."""
+        for end in (self._device(gpu), self._device(gpu).parent):
+            _write_current_link(end, gen, width)
+
+    def _device(self, gpu: int) -> Path:
+        return (self.root / "sys/bus/pci/devices" / self.gpus[gpu]).resolve()
 
 
 def load_description(name: str) -> dict[str, Any]:
@@ -92,10 +101,13 @@ def build_host_tree(
     _write_driver(root, description["driver"]["version"], patched, build_id)
     mode = "iommu=pt" if iommu == "identity" else ""
     _write(root / "proc/cmdline", f"BOOT_IMAGE=/vmlinuz-{KERNEL} root=/dev/vda1 ro {mode}\n")
-    vendor_id = {"intel": "GenuineIntel", "amd": "AuthenticAMD"}[
-        description.get("cpu_vendor", "intel")
-    ]
+    vendor_id = _VENDOR_IDS[description.get("cpu_vendor", "intel")]
     _write(root / "proc/cpuinfo", f"processor\t: 0\nvendor_id\t: {vendor_id}\n")
+    _write(
+        root / "proc/version",
+        f"Linux version {KERNEL} (debian-kernel@lists.debian.org) ({COMPILER}, GNU ld (GNU"
+        " Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.140-1 (2026-05-22)\n",
+    )
     _write(root / "proc/sys/kernel/osrelease", f"{KERNEL}\n")
     _write(root / "proc/sys/kernel/random/boot_id", f"{BOOT_ID}\n")
     _write(root / "proc/sys/kernel/hostname", f"{description['name']}\n")
@@ -103,7 +115,11 @@ def build_host_tree(
         _write(root / "dev/kmsg", "6,0,0,-;Linux version 6.1.0\n")
     description_path = root / "etc/gpufleet-lab/host.json"
     _write(description_path, json.dumps(description))
-    return HostTree(root, description_path, tuple(gpus), builder.ports)
+    tree = HostTree(root, description_path, tuple(gpus), builder.ports)
+    for number, gpu in enumerate(description["gpus"]):
+        gen, width = builder.link_below(gpu["port"])
+        tree.train_link(number, min(gpu["gen"], gen), min(gpu["width"], width))
+    return tree
 
 
 class _Builder:
@@ -149,6 +165,14 @@ class _Builder:
         if addresses != sorted(addresses):
             raise ValueError(f"GPUs are not described in bus order: {addresses}")
         return addresses
+
+    def link_below(self, port: str) -> tuple[int, int]:
+        """Return generation and lanes that a root port or a switch's downstream port offers."""
+        return next(
+            (described["gen"], described["width"])
+            for described in self._description["ports"]
+            if port == described["id"] or port in described.get("downstream", ())
+        )
 
     def _place_root_port(self, port: Mapping[str, Any]) -> None:
         node = port.get("numa_node") or 0
@@ -201,20 +225,18 @@ class _Builder:
         bar_bytes: int = 0,
         acs: bool = False,
     ) -> None:
-        speed = f"{_SPEEDS[link['gen']]} GT/s PCIe\n"
         node = link.get("numa_node")
         for name, text in {
             "vendor": f"0x{vendor}\n",
             "device": f"0x{device}\n",
             "class": f"0x{pci_class}\n",
             "numa_node": f"{-1 if node is None else node}\n",
-            "current_link_speed": speed,
-            "current_link_width": f"{link['width']}\n",
-            "max_link_speed": speed,
+            "max_link_speed": _speed(link["gen"]),
             "max_link_width": f"{link['width']}\n",
             "resource": _resource(bar_bytes),
         }.items():
             _write(directory / name, text)
+        _write_current_link(directory, link["gen"], link["width"])
         config = _config_space(vendor, device, self._payload_bytes, acs, self._acs_redirect)
         (directory / "config").write_bytes(config)
         entry = self._root / "sys/bus/pci/devices" / directory.name
@@ -225,6 +247,15 @@ class _Builder:
         group = self._root / f"sys/kernel/iommu_groups/{number}"
         _write(group / "type", f"{kind}\n")
         (directory / "iommu_group").symlink_to(group)
+
+
+def _write_current_link(directory: Path, gen: int, width: int) -> None:
+    _write(directory / "current_link_speed", _speed(gen))
+    _write(directory / "current_link_width", f"{width}\n")
+
+
+def _speed(gen: int) -> str:
+    return f"{_SPEEDS[gen]} GT/s PCIe\n"
 
 
 def _resource(bar_bytes: int) -> str:

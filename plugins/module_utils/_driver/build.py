@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .._host.compiler import KernelCompiler, headers_compiler
 from .._host.errors import GpufleetError
 from .._host.files import atomic_write, read_text, sync_directory
 from .dkms import DkmsFailed, DkmsPackage, DkmsTrees, failure
@@ -41,7 +42,9 @@ class BuildFailed(GpufleetError):
 class BuildRequest:
     """What is to be built: source (tree or tar archive), patches in order, and for which kernel.
 
-    jobs None means one compiler per core; memory caps it in either case (dkms.conf).
+    kernel_compiler is what the hosts' kernel was built with: headers of the same release that
+    belong to a kernel of another compiler are refused; None takes any. jobs None means one compiler
+    per core; memory caps it in either case (dkms.conf).
     """
 
     name: str
@@ -49,6 +52,7 @@ class BuildRequest:
     kernel: str
     source: Path
     patches: tuple[Path, ...] = ()
+    kernel_compiler: KernelCompiler | None = None
     jobs: int | None = None
     directory: Path = BUILDER_DIRECTORY
     modules_directory: Path = Path("/lib/modules")
@@ -176,9 +180,32 @@ def headers_of(modules_directory: Path, kernel: str) -> Path:
     )
 
 
+def _require_compiler(request: BuildRequest) -> None:
+    """Refuse headers of another build of the kernel; what neither side tells is not held against.
+
+    Raises:
+        BuildFailed: they belong to a kernel that another compiler built.
+    """
+    wanted, found = request.kernel_compiler, _kernel_compiler(request)
+    if wanted is None or found is None or wanted.identity == found.identity:
+        return
+    raise BuildFailed(
+        "kernel_compiler_mismatch",
+        read=f"headers of {request.kernel} as built with {found.text}",
+        want=f"headers of {request.kernel} as built with {wanted.text}, which the hosts run",
+        remedy="build on a host of the distribution that this kernel is of: name one in "
+        "p2p_builder_group, or set that to '' so that a host of each kernel compiles",
+    )
+
+
+def _kernel_compiler(request: BuildRequest) -> KernelCompiler | None:
+    return headers_compiler(request.modules_directory / request.kernel / "build")
+
+
 @contextlib.contextmanager
 def _staged(request: BuildRequest) -> Iterator[StagedSource]:
     headers = headers_of(request.modules_directory, request.kernel)
+    _require_compiler(request)
     with staged(
         request.source,
         request.patches,
@@ -202,7 +229,15 @@ def _existing(request: BuildRequest, source: StagedSource) -> Build:
     trees = DkmsTrees(home / "dkms", home / "source", request.modules_directory)
     package = DkmsPackage(request.name, request.version, trees)
     manifest = recorded(package, request.kernel)
+    if manifest is not None and not _is_for(manifest, _kernel_compiler(request)):
+        manifest = None
     return Build(package, source.key, manifest, changed=manifest is None)
+
+
+def _is_for(manifest: Manifest, compiler: KernelCompiler | None) -> bool:
+    """Whether the build was made for the kernel as its headers have it now."""
+    identity = compiler.identity if compiler else ""
+    return KernelCompiler(manifest.kernel_compiler).identity == identity
 
 
 def _place(source: StagedSource, package: DkmsPackage) -> None:
@@ -252,8 +287,15 @@ def log_summary(log: str) -> str:
 
 
 def _checked(request: BuildRequest, package: DkmsPackage, source: StagedSource) -> Manifest:
+    compiler = _kernel_compiler(request)
     try:
-        return observe(package, request.kernel, source.tree.modules, source.key)
+        return observe(
+            package,
+            request.kernel,
+            source.tree.modules,
+            source_key=source.key,
+            kernel_compiler=compiler.text if compiler else "",
+        )
     except (BuildRefused, ModuleUnreadable):
         # Left in place it would read as "already built".
         shutil.rmtree(package.build_directory(request.kernel), ignore_errors=True)

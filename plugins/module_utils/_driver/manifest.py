@@ -48,13 +48,18 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One build; source_key is the content key of the patched tree, compiler the .comment text."""
+    """One build.
+
+    source_key is the content key of the patched tree; kernel_compiler what the kernel was built
+    with, by its headers (empty: they do not say); compiler what the modules were (.comment).
+    """
 
     name: str
     version: str
     kernel: str
     arch: str
     source_key: str
+    kernel_compiler: str
     compiler: str
     modules: tuple[ModuleRecord, ...]
 
@@ -88,7 +93,14 @@ def parse(data: bytes, origin: str) -> Manifest:
         ) from error
 
 
-def observe(package: DkmsPackage, kernel: str, names: Sequence[str], source_key: str) -> Manifest:
+def observe(
+    package: DkmsPackage,
+    kernel: str,
+    names: Sequence[str],
+    *,
+    source_key: str,
+    kernel_compiler: str,
+) -> Manifest:
     """Return the manifest of the modules that lie in the build directory of ``kernel``.
 
     Raises:
@@ -115,6 +127,7 @@ def observe(package: DkmsPackage, kernel: str, names: Sequence[str], source_key:
         kernel,
         package.arch,
         source_key,
+        kernel_compiler,
         compiler,
         tuple(records),
     )

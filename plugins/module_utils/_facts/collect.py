@@ -84,11 +84,13 @@ def collect(
 
 def kernel_record(kernel: Kernel) -> Record:
     """Return the running kernel and the installed ones as plain data."""
+    compiler = kernel.compiler
     return {
         "release": kernel.release,
         "architecture": kernel.architecture,
         "cmdline": kernel.cmdline,
         "boot_id": kernel.boot_id,
+        "compiler": compiler and {"identity": compiler.identity, "text": compiler.text},
         "headers": kernel.headers,
         "installed": list(kernel.installed),
         "with_headers": list(kernel.with_headers),

@@ -100,7 +100,7 @@ def _nvml_part(gpu: PciDevice, told: NvmlDevice | None, users: Sequence[DeviceUs
         "bar1_bytes": told.bar1_bytes or bar1_bytes,
         "link": asdict(_first_known(gpu.link, told.link)),
         "max_link": asdict(_first_known(gpu.max_link, told.max_link)),
-        "display": told.display,
+        "display": told.has_display(gpu.pci_class),
         "mig": told.mig,
         "nvlinks_active": sum(link.active for link in told.nvlinks),
         "processes": [

@@ -32,7 +32,6 @@ _BULK = Shape(1, 512)
 ENTRIES = {
     "fill_pattern": _GRID,
     "verify_pattern": _GRID,
-    "copy_words": _GRID,
     "bulk_copy": _BULK,
     "pointer_chase": _ONE_EACH,
     "ping_pong": _ONE_EACH,
@@ -138,32 +137,6 @@ DONE:
     red.global.add.u64 [%result], %bad;
     red.global.min.u64 [%result+8], %lowest;
 EXIT:
-    ret;
-}}
-"""
-
-_COPY_WORDS = f"""
-// 16 bytes per step and thread; dst or src may be a peer's memory
-.visible .entry copy_words(.param .u64 dst, .param .u64 src, .param .u64 vectors)
-{{{_GRID_STRIDE}
-    .reg .pred %done;
-    .reg .u64 %dst, %src, %vectors, %offset, %from, %to, %low, %high;
-    ld.param.u64 %dst, [dst];
-    cvta.to.global.u64 %dst, %dst;
-    ld.param.u64 %src, [src];
-    cvta.to.global.u64 %src, %src;
-    ld.param.u64 %vectors, [vectors];
-LOOP:
-    setp.ge.u64 %done, %index, %vectors;
-    @%done bra DONE;
-    shl.b64 %offset, %index, 4;
-    add.u64 %from, %src, %offset;
-    add.u64 %to, %dst, %offset;
-    ld.global.v2.u64 {{%low, %high}}, [%from];
-    st.global.v2.u64 [%to], {{%low, %high}};
-    add.u64 %index, %index, %step;
-    bra LOOP;
-DONE:
     ret;
 }}
 """
@@ -390,7 +363,6 @@ PTX = (
     ".version 6.3\n.target sm_75\n.address_size 64\n"
     + _FILL_PATTERN
     + _VERIFY_PATTERN
-    + _COPY_WORDS
     + _BULK_COPY
     + _POINTER_CHASE
     + _PING_PONG

@@ -37,6 +37,7 @@ _REMOTE_IS_SWITCH = 2  # NVML_NVLINK_DEVICE_TYPE_SWITCH
 # Field ids (nvml.h): speed in MB/s of the link given by scopeId; the speed common to all links.
 _FIELD_NVLINK_GET_SPEED = 164
 _FIELD_NVLINK_SPEED_COMMON = 90
+_CLASS_WITHOUT_OUTPUTS = "0302"  # 3D controller
 
 
 class NvmlUnavailable(GpufleetError):
@@ -66,7 +67,11 @@ class NvLink:
 
 @dataclass(frozen=True)
 class NvmlDevice:
-    """One GPU; ``index`` is its position by PCI address. Sizes are bytes, None where not told."""
+    """One GPU; ``index`` is its position by PCI address. Sizes are bytes, None where not told.
+
+    ``display_attached``: a monitor is connected; ``display_active``: a display is initialised,
+    perhaps headless. Ask ``has_display``.
+    """
 
     index: int
     uuid: str
@@ -77,12 +82,21 @@ class NvmlDevice:
     bar1_bytes: int | None
     link: Link
     max_link: Link
-    display: bool
+    display_attached: bool
+    display_active: bool
     compute_mode: str
     mig: bool
     processes: tuple[Process, ...]
     nvlinks: tuple[NvLink, ...]
     replay_count: int | None
+
+    def has_display(self, pci_class: str) -> bool:
+        """Return whether a display is on the GPU, given its PCI class (six hexadecimal digits).
+
+        A 3D controller has no outputs, whatever NVML says: of an H200, driver 580 says "attached".
+        """
+        has_outputs = not pci_class.startswith(_CLASS_WITHOUT_OUTPUTS)
+        return self.display_active or (self.display_attached and has_outputs)
 
 
 class Nvml:
@@ -160,11 +174,8 @@ class Nvml:
                 self._optional(nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
                 self._optional(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
             ),
-            # "mode": a monitor is connected; "active": a display is initialised, perhaps headless.
-            display=bool(
-                self._optional(nvml.nvmlDeviceGetDisplayMode, handle)
-                or self._optional(nvml.nvmlDeviceGetDisplayActive, handle)
-            ),
+            display_attached=bool(self._optional(nvml.nvmlDeviceGetDisplayMode, handle)),
+            display_active=bool(self._optional(nvml.nvmlDeviceGetDisplayActive, handle)),
             compute_mode=_COMPUTE_MODES[mode]
             if mode is not None and mode < len(_COMPUTE_MODES)
             else "unknown",

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .compiler import KernelCompiler, running_compiler
 from .files import read_text
 
 
@@ -17,13 +18,15 @@ from .files import read_text
 class Kernel:
     """The running kernel; ``installed`` and ``with_headers`` list releases, oldest first.
 
-    ``boot_id`` is the kernel's random name of this boot, empty where it could not be read.
+    ``boot_id`` is the kernel's random name of this boot, empty where it could not be read;
+    ``compiler`` is what the running kernel was built with, None where it does not tell.
     """
 
     release: str
     architecture: str
     cmdline: str
     boot_id: str
+    compiler: KernelCompiler | None
     installed: tuple[str, ...]
     with_headers: tuple[str, ...]
 
@@ -54,6 +57,7 @@ def read_kernel(root: Path = Path("/")) -> Kernel:
         architecture=(read_text(root / "proc/sys/kernel/arch") or machine.machine).strip(),
         cmdline=(read_text(root / "proc/cmdline") or "").strip(),
         boot_id=read_boot_id(root),
+        compiler=running_compiler(root),
         installed=tuple(releases),
         with_headers=tuple(release for release in releases if _has_headers(root, release)),
     )

@@ -166,11 +166,12 @@ class Checker:
             initiator.stream.copy_between(target, source, place, size)
         else:
             initiator.gpu.launch(
-                "copy_words",
+                "bulk_copy",
                 initiator.stream,
                 target.address + place,
                 source.address + place,
                 size // VECTOR_BYTES,
+                1,
             )
 
     def _compare_on_host(self, source: Side, target: Side, pattern: Pattern) -> list[WrongWord]:

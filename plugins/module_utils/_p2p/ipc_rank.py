@@ -129,7 +129,7 @@ class Rank:
         if way == COPY:
             side.stream.copy_mapped(target, source, count)
         else:
-            side.gpu.launch("copy_words", side.stream, target, source, count // VECTOR_BYTES)
+            side.gpu.launch("bulk_copy", side.stream, target, source, count // VECTOR_BYTES, 1)
         side.stream.finish(f"ipc {way}")
 
     def _compared(self, address: int, count: int, pattern: Pattern) -> dict[str, Any]:

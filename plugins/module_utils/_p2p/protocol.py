@@ -28,6 +28,7 @@ UNDER_LOAD = "under_load"
 RATE = "rate"
 TIME = "time"
 IPC = "ipc"
+ALL_TO_ALL = "all_to_all"
 # The child has done what it may do beside others, and waits for a line of directions to go on.
 WAITING = "waiting"
 TROUBLE = "trouble"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .all_to_all_record import AllToAll
 from .decode import Reader, malformed
 from .gpu_record import Driver, Gpu, GpuLink, GpuProcess
 
@@ -35,6 +36,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "WARN",
     "WAYS",
+    "AllToAll",
     "Bandwidth",
     "Capability",
     "Cause",
@@ -428,6 +430,7 @@ class Result:
         gpus: ordered by index; pairs: every ordered pair that was looked at.
         groups: largest sets of GPU indices in which every ordered pair passed or warned, each of
             at least two, for CUDA_VISIBLE_DEVICES.
+        all_to_all: what groups move with all their GPUs at once, the largest group first.
         notes: what is worth knowing and explains no failure, in the form of causes.
         buffer_bytes: bytes each check moved.
         wall_seconds: duration of the whole run.
@@ -446,6 +449,7 @@ class Result:
     buffer_bytes: int
     wall_seconds: float
     notes: tuple[Cause, ...] = ()
+    all_to_all: tuple[AllToAll, ...] = ()
 
     def pair(self, source: int, target: int) -> Pair | None:
         """Return the ordered pair, or None where it was not looked at."""
@@ -466,6 +470,7 @@ class Result:
             "gpus": [gpu.to_dict() for gpu in self.gpus],
             "pairs": [pair.to_dict() for pair in self.pairs],
             "groups": [list(group) for group in self.groups],
+            "all_to_all": [group.to_dict() for group in self.all_to_all],
             "causes": [cause.to_dict() for cause in self.causes],
             "notes": [note.to_dict() for note in self.notes],
             "verdict": self.verdict,
@@ -500,6 +505,9 @@ class Result:
             notes=tuple(Cause.read(item) for item in reader.children("notes"))
             if reader.has("notes")
             else (),
+            all_to_all=tuple(AllToAll.read(item) for item in reader.children("all_to_all"))
+            if reader.has("all_to_all")
+            else (),
         )
         result._refuse_unknown_gpus()
         return result
@@ -508,6 +516,7 @@ class Result:
         known = {gpu.index for gpu in self.gpus}
         named = [(f"pairs {p.source}>{p.target}", {p.source, p.target}) for p in self.pairs]
         named += [(f"group {list(group)}", set(group)) for group in self.groups]
+        named += [(f"all_to_all {list(each.gpus)}", set(each.gpus)) for each in self.all_to_all]
         for place, indices in named:
             if not indices <= known:
                 raise malformed(place, sorted(indices - known), f"GPU indices of {sorted(known)}")

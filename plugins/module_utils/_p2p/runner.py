@@ -24,6 +24,8 @@ from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devi
 from .causes import causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import child_environment
+from .contention import nvlink_crossings, pcie_crossings
+from .group_run import measure_groups, notes_on, verdict_with_groups
 from .groups import groups_of
 from .host_evidence import Evidence
 from .nccl import read_gates, with_nccl
@@ -33,7 +35,7 @@ from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
 from .protocol import Job, Measurement
-from .result import NOT_APPLICABLE, PASS, WARN, Capability, Driver, Gpu, Pair, Result
+from .result import NOT_APPLICABLE, PASS, WARN, AllToAll, Capability, Driver, Gpu, Pair, Result
 from .sampling import QUICK, THOROUGH
 from .schedule import rounds_of
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
@@ -105,6 +107,8 @@ def verify(
         ours = os.environ if environment is None else environment
         run = _Run(nvml, options, root, child_environment(ours))
         pairs = with_nccl(run.pairs(on_progress), read_gates(root, ours, len(run.subjects)))
+        groups = groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN))
+        together = run.all_to_all(groups, pairs)
         kernel = words_since(log)
     gpus = run.gpus()
     subjects = run.subjects
@@ -127,10 +131,11 @@ def verify(
         iommu_groups={s.nvml.bdf: s.iommu_type for s in subjects},
         gpus=gpus,
         pairs=pairs,
-        groups=groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN)),
+        groups=groups,
         causes=causes_of(evidence),
-        notes=notes_of(evidence),
-        verdict=host_verdict(pairs),
+        notes=(*notes_of(evidence), *notes_on(together)),
+        all_to_all=together,
+        verdict=verdict_with_groups(host_verdict(pairs), together),
         buffer_bytes=run.payload_bytes,
         wall_seconds=time.monotonic() - begin,
     )
@@ -158,7 +163,8 @@ class _Run:
         bridges = {bdf for above in self.upstream.values() for bdf in above}
         self.acs = {bdf: read_acs(root, bdf) for bdf in sorted(bridges)}
         self._loaded_links: dict[int, Link] = {}
-        self._loaded_tree: dict[str, PciDevice] = {}
+        # By the pair that was copying when it was read: other pairs' links were idle then.
+        self._loaded_trees: dict[frozenset[int], dict[str, PciDevice]] = {}
         # GPUs on which a child is stuck in the kernel: another one would join it.
         self._stuck: dict[int, int] = {}
         self.shared_bridges: dict[tuple[int, int], str] = {}
@@ -201,6 +207,41 @@ class _Run:
                 judged.append(self._judge(ends[source], ends[target], measurement, excluded))
         return tuple(sorted(with_opposites(judged), key=lambda pair: (pair.source, pair.target)))
 
+    def all_to_all(
+        self, groups: Sequence[Sequence[int]], pairs: Sequence[Pair]
+    ) -> tuple[AllToAll, ...]:
+        """Measure the groups with all their GPUs at once."""
+        members = {index for group in groups for index in group}
+        if members & set(self._stuck):
+            return ()
+        by_index = {subject.index: subject for subject in self.subjects}
+        ordered = {(pair.source, pair.target): pair for pair in pairs}
+        return measure_groups(
+            groups,
+            ordered,
+            {
+                ends: self._crossings(by_index[ends[0]], by_index[ends[1]])
+                for ends in itertools.permutations(sorted(members), 2)
+            },
+            {index: by_index[index].nvml.bdf for index in members},
+            quick=self._options.quick,
+            copy_bytes=self._options.buffer_bytes,
+            child_timeout=self._options.child_timeout,
+            limit_seconds=self._limit_seconds,
+            seed=time.time_ns(),
+            environment=self._environment,
+        )
+
+    def _crossings(self, source: Subject, target: Subject) -> dict[str, float]:
+        links, speed = nvlinks_between(source.nvml, target.nvml)
+        ends = (source.nvml.bdf, target.nvml.bdf)
+        if links:
+            switched = all(link.remote_is_switch for link in source.nvml.nvlinks if link.active)
+            return nvlink_crossings(*ends, speed, switched=switched)
+        path = path_between(self._loaded_tree or self._tree, self.acs, *ends)
+        above = [(bdf, *self.upstream[bdf]) for bdf in ends]
+        return pcie_crossings(path.hops, path.payload_bytes, *above)
+
     def _uses(self, first: Subject, second: Subject) -> set[str]:
         """Return what a pair's transfers use: both GPUs, and the links between by PCI address."""
         used = {first.nvml.bdf, second.nvml.bdf}
@@ -235,13 +276,19 @@ class _Run:
             directions=tuple(directions),
             payload_bytes=size,
             copy_bytes=copy_bytes,
-            limit_seconds=min(_WAIT_SECONDS_AT_MOST, options.child_timeout / 2),
+            limit_seconds=self._limit_seconds,
             quick=options.quick,
             seed=seed_of(time.time_ns(), number),
         )
 
+    @property
+    def _limit_seconds(self) -> float:
+        """How long any wait on a GPU may take, well within a child's time."""
+        return min(_WAIT_SECONDS_AT_MOST, self._options.child_timeout / 2)
+
     def _read_links(self, ends: tuple[Subject, Subject]) -> None:
-        self._loaded_tree = read_devices(self._root)
+        pair = frozenset(subject.index for subject in ends)
+        self._loaded_trees[pair] = read_devices(self._root)
         for subject in ends:
             self._loaded_links[subject.index] = self._nvml.link(subject.index)
 
@@ -252,9 +299,8 @@ class _Run:
         measurement: Measurement,
         excluded: tuple[str, ...],
     ) -> Pair:
-        pcie = path_between(
-            self._loaded_tree or self._tree, self.acs, source.nvml.bdf, target.nvml.bdf
-        )
+        tree = self._loaded_trees.get(frozenset((source.index, target.index)), self._tree)
+        pcie = path_between(tree, self.acs, source.nvml.bdf, target.nvml.bdf)
         if pcie.shared_bridge is not None:
             self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge
         links, speed = nvlinks_between(source.nvml, target.nvml)

@@ -66,7 +66,7 @@ class Subject:
             bar1_bytes=device.bar1_bytes,
             link=GpuLink(link.gen, link.width, under_load, most.gen, most.width),
             numa_node=self.pci.numa_node,
-            display=device.display,
+            display=device.has_display(self.pci.pci_class),
             processes=tuple(
                 GpuProcess(process.pid, process.name, process.memory_bytes)
                 for process in device.processes

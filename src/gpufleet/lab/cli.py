@@ -85,7 +85,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command.set_defaults(run=run)
     fault = commands.add_parser("fault", help="make a machine's simulated driver misbehave")
     fault.add_argument("host")
-    fault.add_argument("fault", help="name, or name:from>to; none ends it")
+    fault.add_argument("fault", help="name, or name:from>to, * for any GPU; none ends it")
     fault.set_defaults(run=_fault)
 
 

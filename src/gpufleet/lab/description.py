@@ -28,6 +28,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 _UUID = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DRIVER_VERSION = re.compile(r"\d+(\.\d+){1,2}")
 _MEMORY_MIB = range(512, 65537)
+# Published figures across sockets are 68 to 88 % of the link's ceiling.
+_SOCKET_SHARE = 0.8
 _Value = TypeVar("_Value")
 
 
@@ -45,7 +47,11 @@ class Driver:
 
 @dataclass(frozen=True)
 class Port:
-    """A root port, or a switch with its downstream ports; gen and width are its link's."""
+    """A root port, or a switch with its downstream ports; gen and width are its link's.
+
+    ``peer_share`` is how much of a link's rate GPUs behind a switch get to each other and to
+    others: a server's switch carries all, a chipset less.
+    """
 
     id: str
     kind: str
@@ -55,6 +61,7 @@ class Port:
     acs: bool
     parent: str | None
     downstream: tuple[str, ...]
+    peer_share: float
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """One lab machine, as lab/hosts/*.json spells it; GPUs are in bus order."""
+    """One lab machine, as lab/hosts/*.json spells it; GPUs are in bus order.
+
+    ``socket_share`` is how much of a link's rate GPUs of different NUMA nodes get to each other.
+    """
 
     name: str
     cpu_vendor: str
@@ -103,6 +113,7 @@ class HostDescription:
     gpus: tuple[Gpu, ...]
     link_payload_bytes: int
     simulated_free_bytes: int
+    socket_share: float
     latency_us: Latency
 
     def as_emulated(self, fastest_generation: int) -> HostDescription:
@@ -129,7 +140,7 @@ class HostDescription:
         document = {"schema": SCHEMA, **asdict(self)}
         for port in document["ports"]:
             if port["parent"] is None:
-                del port["parent"], port["downstream"]
+                del port["parent"], port["downstream"], port["peer_share"]
         return json.dumps(document, indent=2) + "\n"
 
 
@@ -183,6 +194,7 @@ def parse_description(text: str, *, source: str = "description") -> HostDescript
         gpus=tuple(_parse_gpu(gpu) for gpu in document.sections("gpus")),
         link_payload_bytes=document.one_of("link_payload_bytes", (128, 256, 512, 1024, 2048, 4096)),
         simulated_free_bytes=document.integer("simulated_free_bytes", 1 << 20),
+        socket_share=document.share("socket_share", default=_SOCKET_SHARE),
         latency_us=Latency(latency.number("off"), latency.number("on")),
     )
     document.close()
@@ -210,6 +222,7 @@ def _parse_port(section: _Section) -> Port:
         acs=section.boolean("acs", default=True),
         parent=section.matching("parent", _IDENTIFIER) if is_switch else None,
         downstream=section.identifiers("downstream") if is_switch else (),
+        peer_share=section.share("peer_share", default=1.0) if is_switch else 1.0,
     )
     section.close()
     return port
@@ -362,6 +375,13 @@ class _Section:
         value = self._take(key)
         if type(value) not in (int, float) or value <= 0:
             raise self._wrong(key, value, "a number above 0")
+        return float(value)
+
+    def share(self, key: str, *, default: float) -> float:
+        """Return the part of a whole under ``key``, or the default."""
+        value = self._data.pop(key, default)
+        if type(value) not in (int, float) or not 0 < value <= 1:
+            raise self._wrong(key, value, "a number above 0, at most 1")
         return float(value)
 
     def boolean(self, key: str, *, default: bool) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -46,6 +47,7 @@ class TestBuilder:
         assert len({module["build_id"] for module in manifest["modules"]}) == len(MODULES)
         assert manifest["kernel"] == builder.kernel
         assert "GCC" in manifest["compiler"]
+        assert manifest["kernel_compiler"].startswith("gcc-12 (Debian ")
         assert archived_modules(builder) == {f"{name}.ko" for name in MODULES}
 
     def test_the_same_content_is_not_built_again(self, builder: Host) -> None:
@@ -63,6 +65,26 @@ class TestBuilder:
         result = builder.module("dkms_module", check_mode=True, **{**EXPORT, "patches": []})
         assert result["changed"]
         assert result["actions"][0].startswith("build ")
+
+    def test_the_hosts_kernel_has_to_be_of_the_headers_compiler(self, builder: Host) -> None:
+        manifest = json.loads(builder.path(f"{ARCHIVE}.json").read_text())
+        rebuilt = manifest["kernel_compiler"].replace("deb12u", "deb12u9")
+        same = builder.module("dkms_module", **EXPORT, kernel_compiler=rebuilt)
+        assert not same.get("failed", False) and not same["changed"], same
+        other = builder.module(
+            "dkms_module", **EXPORT, kernel_compiler="gcc-13 (Ubuntu 13.2.0-23ubuntu4) 13.2.0"
+        )
+        assert other["error"]["code"] == "kernel_compiler_mismatch"
+
+    def test_headers_of_another_compiler_are_another_kernel(self, builder: Host) -> None:
+        headers = builder.path(f"/lib/modules/{builder.kernel}/build").readlink()
+        path = builder.path(headers / "include/config/auto.conf")
+        text = path.read_text()
+        path.write_text(re.sub(r"(?m)^(CONFIG_CC_VERSION_TEXT=.*) 12\.2\.0$", r"\1 13.2.0", text))
+        rebuilt = builder.module("dkms_module", check_mode=True, **EXPORT)
+        path.write_text(text)
+        assert rebuilt["actions"][0].startswith("build ")
+        assert builder.module("dkms_module", check_mode=True, **EXPORT)["actions"] == []
 
     def test_the_builders_own_dkms_knows_nothing_of_it(self, builder: Host) -> None:
         assert builder.run("dkms", "status") == ""

@@ -41,6 +41,12 @@ def test_mirror_restricted_to_a_pair(machine: Any) -> None:
     assert faulty.cuda("mirror_readback", 0, 1) == {"initiator": "right", "owner": "unchanged"}
 
 
+def test_a_fault_of_all_that_goes_to_one_gpu(make_machine: Callable[..., Any]) -> None:
+    faulty = make_machine("seven_gpu_rig").with_fault("drop:*>5")
+    assert faulty.cuda("transfer", 4, 5, 4096) == LOST
+    assert faulty.cuda("transfer", 5, 4, 4096) == faulty.cuda("transfer", 4, 6, 4096) == ALL_RIGHT
+
+
 def test_drop(machine: Any) -> None:
     assert machine.with_fault("drop").cuda("transfer", 0, 1) == LOST
     assert machine.with_fault("drop:1>0").cuda("transfer", 0, 1) == ALL_RIGHT

@@ -62,6 +62,43 @@ def test_rig_of_mixed_generations_has_exactly_its_groups(make_machine: Callable[
     assert right == {(0, 1), (2, 3), (4, 5), (4, 6), (5, 6)}
 
 
+def test_ports_that_redirect_cost_their_own_switch(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("plx_eight_a6000", acs_redirect=True)
+    apart, together = (machine.cuda("rates", 0, gpu) for gpu in (4, 1))
+    assert together["on"] == pytest.approx(apart["on"] / 4, rel=0.02)
+    # Up to the host and down again, past what another pair of the switch needs.
+    assert machine.cuda("shared_link", 0, 1, 2, 3) == pytest.approx(together["on"], rel=0.02)
+
+
+def test_ports_that_do_not_redirect_cost_nothing(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("plx_eight_a6000")
+    together = machine.cuda("rates", 0, 1)["on"]
+    assert machine.cuda("rates", 0, 4)["on"] == pytest.approx(together, rel=0.01)
+    assert machine.cuda("shared_link", 0, 1, 2, 3) == pytest.approx(2 * together, rel=0.02)
+
+
+def test_sockets_hand_on_a_part(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("dual_epyc_eight_5090")
+    rates = {gpu: machine.cuda("rates", 0, gpu) for gpu in (1, 4)}
+    assert rates[4]["on"] == pytest.approx(0.8 * rates[1]["on"], rel=0.01)
+    assert rates[4]["off"] == pytest.approx(rates[1]["off"], rel=0.01)
+
+
+def test_chipsets_hand_on_a_part(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("chipset_seven_3090")
+    usual = machine.cuda("rates", 0, 2)["on"]
+    assert machine.cuda("rates", 0, 3)["on"] == pytest.approx(0.7 * usual, rel=0.01)
+
+
+def test_a_link_runs_as_it_trained(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine("riser_eight_4090")
+    usual = machine.cuda("rates", 0, 3)["on"]
+    machine.tree.train_link(3, 4, 4)
+    assert machine.cuda("rates", 0, 3)["on"] == pytest.approx(usual / 4, rel=0.02)
+    device = machine.nvml()["devices"][3]
+    assert (device["current"], device["max"]) == ([4, 4], [4, 16])
+
+
 def test_small_bar1_loses_data(make_machine: Callable[..., Any]) -> None:
     description = load_description("alpha")
     description["gpus"][1]["bar1_bytes"] = 256 << 20

@@ -96,6 +96,9 @@ def changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
             "nvlink.peer",
         ),
         (("latency_us", "on"), 0, "latency_us: on"),
+        (("socket_share",), 0, "socket_share"),
+        (("ports", 5, "peer_share"), 1.5, "ports[5]: peer_share"),
+        (("ports", 0, "peer_share"), 0.5, "peer_share"),
     ],
 )
 def test_a_mistake_is_named_with_what_is_wanted(

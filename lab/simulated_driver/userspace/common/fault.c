@@ -47,12 +47,28 @@ static bool parse_name(struct fault *fault, const char *name)
 	return false;
 }
 
+/* A GPU's index up to the delimiter, or * for any; where the text goes on, or NULL. */
+static const char *parse_end(int *gpu, const char *text, char delimiter)
+{
+	char *end;
+
+	if (text[0] == '*' && text[1] == delimiter)
+		return text + 1;
+	*gpu = (int)strtol(text, &end, 10);
+	return end != text && *end == delimiter && *gpu >= 0 ? end : NULL;
+}
+
 static bool parse_pair(struct fault *fault, const char *pair)
 {
-	char rest;
+	const char *rest = parse_end(&fault->from, pair, '>');
 
-	return sscanf(pair, "%d>%d%c", &fault->from, &fault->to, &rest) == 2 &&
-	       fault->from >= 0 && fault->to >= 0 && fault->from != fault->to;
+	return rest && parse_end(&fault->to, rest + 1, '\0') &&
+	       (fault->from < 0 || fault->from != fault->to);
+}
+
+static bool is_or_any(int named, int gpu)
+{
+	return named < 0 || named == gpu;
 }
 
 bool fault_read(struct fault *fault)
@@ -93,8 +109,9 @@ bool fault_touches_opened(const struct fault *fault, enum fault_kind kind, int f
 		return false;
 	/* The named direction is the one that works; unnamed, it is from lower to higher. */
 	if (kind == FAULT_ONE_WAY)
-		return fault->from < 0 ? from > to : fault->from == to && fault->to == from;
-	return fault->from < 0 || (fault->from == from && fault->to == to);
+		return fault->from < 0 && fault->to < 0
+			? from > to : is_or_any(fault->from, to) && is_or_any(fault->to, from);
+	return is_or_any(fault->from, from) && is_or_any(fault->to, to);
 }
 
 bool fault_is_error(const struct fault *fault, int error_code, int from, int to)

@@ -23,7 +23,7 @@ enum fault_kind {
 
 struct fault {
 	enum fault_kind kind;
-	int from, to;		/* -1 = every pair */
+	int from, to;		/* -1 = any GPU */
 	int error_code;		/* of FAULT_ERROR: the CUresult to answer with */
 	bool ipc_only;		/* only memory that another process has opened is touched */
 };

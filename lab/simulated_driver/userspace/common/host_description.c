@@ -12,6 +12,8 @@
 
 #define MAXIMUM_TEXT (1024 * 1024)
 #define MICROSECOND 1e-6
+/* Published figures across sockets are 68 to 88 % of the link's ceiling. */
+#define SOCKET_SHARE 0.8
 
 static bool complain(const char *what, const char *name)
 {
@@ -30,6 +32,11 @@ static struct pcie_link read_link(const struct json_value *object)
 		.generation = (unsigned int)json_number(object, "gen", 0),
 		.width = (unsigned int)json_number(object, "width", 0),
 	};
+}
+
+static bool share_is_valid(double share)
+{
+	return share > 0 && share <= 1;
 }
 
 static bool link_is_valid(struct pcie_link link)
@@ -78,6 +85,9 @@ static bool read_ports(struct host_description *host, const struct json_value *p
 		if (!link_is_valid(port->link))
 			return complain("gen must be 1 to 6, width 1 to 32", port->name);
 		port->numa_node = (int)json_number(value, "numa_node", 0);
+		port->peer_share = json_number(value, "peer_share", 1);
+		if (!share_is_valid(port->peer_share))
+			return complain("peer_share must be above 0, at most 1", port->name);
 		port->parent = -1;
 		host->port_count++;
 	}
@@ -169,12 +179,15 @@ static bool read_figures(struct host_description *host, const struct json_value 
 	host->cpu_is_amd = strcmp(json_string(root, "cpu_vendor", ""), "amd") == 0;
 	host->cuda_version = (int)json_number(json_member(root, "driver"), "cuda", 13020);
 	host->link_payload_bytes = (unsigned int)json_number(root, "link_payload_bytes", 256);
+	host->socket_share = json_number(root, "socket_share", SOCKET_SHARE);
 	host->simulated_free_bytes =
 		(uint64_t)json_number(root, "simulated_free_bytes", 128.0 * 1024 * 1024);
 	host->latency_off = json_number(latency, "off", 14.0) * MICROSECOND;
 	host->latency_on = json_number(latency, "on", 0.48) * MICROSECOND;
 	if (host->link_payload_bytes < 128 || host->link_payload_bytes > 4096)
 		return complain("must be 128 to 4096", "link_payload_bytes");
+	if (!share_is_valid(host->socket_share))
+		return complain("must be above 0, at most 1", "socket_share");
 	if (host->latency_off <= 0 || host->latency_on <= 0)
 		return complain("must be above zero", "latency_us");
 	return true;

@@ -23,6 +23,7 @@ struct port {
 	int parent;			/* index of the port above a switch, -1 for a root port */
 	struct pcie_link link;		/* below a root port; above a switch */
 	int numa_node;
+	double peer_share;		/* of a link's rate that GPUs behind a switch get to peers */
 };
 
 struct nvlink_peer {
@@ -53,6 +54,7 @@ struct host_description {
 	bool cpu_is_amd;
 	int cuda_version;		/* as cuDriverGetVersion: 13020 = 13.2 */
 	unsigned int link_payload_bytes;
+	double socket_share;		/* of a link's rate that peers get across NUMA nodes */
 	uint64_t simulated_free_bytes;
 	double latency_off, latency_on;	/* seconds per queued small copy */
 };

@@ -19,6 +19,7 @@ struct gpu_state {
 	bool iommu_translates;		/* its group exists and is not of type identity */
 	struct pcie_link slot;		/* the bridge directly above, as sysfs reads it */
 	struct pcie_link uplink;	/* slowest of the bridges above that one */
+	bool acs_redirects;		/* a switch's port above sends peer requests up to the host */
 	unsigned int payload_bytes;	/* smallest DevCtl MPS from here to the root; 0 = unknown */
 };
 

@@ -17,6 +17,12 @@
 #define CONFIG_CAPABILITY_POINTER 0x34
 #define CAPABILITY_PCI_EXPRESS 0x10
 #define EXPRESS_DEVICE_CONTROL 0x08
+#define CONVENTIONAL_BYTES 256
+#define EXTENDED_BYTES 4096
+#define EXTENDED_CAPABILITY_ACS 0x000D
+#define ACS_CONTROL 0x06
+#define ACS_REQUEST_REDIRECT 0x04
+#define ACS_COMPLETION_REDIRECT 0x08
 
 static bool device_file(char *path, const char *bdf, const char *name)
 {
@@ -65,19 +71,25 @@ static struct pcie_link read_link(const char *bdf)
 	return link.generation && link.width ? link : (struct pcie_link){ 0, 0 };
 }
 
+static size_t read_config(const char *bdf, unsigned char *config, size_t size)
+{
+	char path[PATH_MAX];
+	FILE *file = device_file(path, bdf, "config") ? fopen(path, "re") : NULL;
+	size_t length = 0;
+
+	if (file) {
+		length = fread(config, 1, size, file);
+		fclose(file);
+	}
+	return length;
+}
+
 /* Maximum payload size in force, from DevCtl[7:5]; 0 without a PCI Express capability. */
 static unsigned int read_payload(const char *bdf)
 {
-	unsigned char config[256];
-	char path[PATH_MAX];
-	size_t length = 0;
-	FILE *file;
+	unsigned char config[CONVENTIONAL_BYTES];
+	size_t length = read_config(bdf, config, sizeof(config));
 
-	file = device_file(path, bdf, "config") ? fopen(path, "re") : NULL;
-	if (file) {
-		length = fread(config, 1, sizeof(config), file);
-		fclose(file);
-	}
 	if (length < sizeof(config) || !(config[CONFIG_STATUS] & STATUS_CAPABILITIES))
 		return 0;
 	/* 48 capabilities of four bytes fill the space: more steps would be a circle. */
@@ -89,6 +101,25 @@ static unsigned int read_payload(const char *bdf)
 		at = config[at + 1] & ~3u;
 	}
 	return 0;
+}
+
+/* Whether the port's Access Control Services send peer requests or completions upwards. */
+static bool read_redirects(const char *bdf)
+{
+	unsigned char config[EXTENDED_BYTES];
+	unsigned int at = CONVENTIONAL_BYTES;
+
+	if (read_config(bdf, config, sizeof(config)) < sizeof(config))
+		return false;
+	/* A list longer than there is room for is a circle. */
+	for (int step = 0; at >= CONVENTIONAL_BYTES && at + 8 <= EXTENDED_BYTES &&
+			   step < EXTENDED_BYTES / 8; step++) {
+		if ((config[at] | config[at + 1] << 8) == EXTENDED_CAPABILITY_ACS)
+			return config[at + ACS_CONTROL] &
+			       (ACS_REQUEST_REDIRECT | ACS_COMPLETION_REDIRECT);
+		at = (config[at + 2] >> 4 | config[at + 3] << 4) & ~3u;
+	}
+	return false;
 }
 
 /* Addresses of the bridges above, root port first, from the device's place in /sys/devices. */
@@ -135,6 +166,8 @@ bool sysfs_device_read(const char *name, struct gpu_state *gpu)
 		struct pcie_link link = read_link(bridges[index]);
 
 		lower(&gpu->payload_bytes, read_payload(bridges[index]));
+		/* A root port's own redirection changes no way: what comes to it is in the host. */
+		gpu->acs_redirects |= index > 0 && read_redirects(bridges[index]);
 		if (index + 1 == count) {
 			gpu->slot = link;
 		} else {

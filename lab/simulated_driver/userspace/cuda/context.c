@@ -136,7 +136,8 @@ static bool device_is_denied(CUdevice device)
 	const struct fault *fault = &machine->fault;
 
 	return fault->kind == FAULT_ERROR && fault->error_code == CUDA_ERROR_DEVICE_UNAVAILABLE &&
-	       (fault->from < 0 || fault->from == gpu_of(device) || fault->to == gpu_of(device));
+	       ((fault->from < 0 && fault->to < 0) || fault->from == gpu_of(device) ||
+		fault->to == gpu_of(device));
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)

@@ -35,8 +35,14 @@ def package(tmp_path: Path) -> DkmsPackage:
     return made
 
 
+def observe(package: DkmsPackage) -> manifest.Manifest:
+    return manifest.observe(
+        package, KERNEL, NAMES, source_key="ab" * 32, kernel_compiler="gcc-12 (Debian) 12.2.0"
+    )
+
+
 def record(package: DkmsPackage) -> manifest.Manifest:
-    made = manifest.observe(package, KERNEL, NAMES, "ab" * 32)
+    made = observe(package)
     (package.build_directory(KERNEL) / manifest.FILE_NAME).write_bytes(made.as_json())
     return made
 
@@ -75,7 +81,7 @@ def test_what_a_build_must_not_hold(package: DkmsPackage, image: bytes | None, s
     if image is not None:
         path.write_bytes(image)
     with pytest.raises(manifest.BuildRefused) as refusal:
-        manifest.observe(package, KERNEL, NAMES, "ab" * 32)
+        observe(package)
     assert said in refusal.value.read
 
 

@@ -38,7 +38,15 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import (
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import CommandFailed
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
-from support.host_tree import BOOT_ID, BUILD_ID, KERNEL, HostTree, build_host_tree, load_description
+from support.host_tree import (
+    BOOT_ID,
+    BUILD_ID,
+    COMPILER,
+    KERNEL,
+    HostTree,
+    build_host_tree,
+    load_description,
+)
 
 MATCH = ("1b36:0005:*",)
 
@@ -67,7 +75,8 @@ def nvml_device(index: int, bdf: str, **changes: Any) -> NvmlDevice:
         "bar1_bytes": 34359738368,
         "link": Link(1, 8),
         "max_link": Link(5, 16),
-        "display": False,
+        "display_attached": False,
+        "display_active": False,
         "compute_mode": "default",
         "mig": False,
         "processes": (),
@@ -125,6 +134,7 @@ def test_a_whole_host_with_nvml(host: HostTree, monkeypatch: pytest.MonkeyPatch)
     assert facts["schema"] == 1
     assert facts["kernel"]["release"] == KERNEL
     assert facts["kernel"]["boot_id"] == BOOT_ID
+    assert facts["kernel"]["compiler"] == {"identity": "gcc12", "text": COMPILER}
     assert [gpu["index"] for gpu in facts["gpus"]] == [0, 1]
     gpu = facts["gpus"][0]
     assert (gpu["bdf"], gpu["uuid"], gpu["compute_capability"]) == (first, "GPU-0", "12.0")

@@ -65,17 +65,6 @@ def test_bulk_copy_without_a_pass_touches_nothing() -> None:
     assert memory.loads == []
 
 
-@given(st.integers(0, 60), BLOCKS, THREADS)
-@settings(max_examples=30, deadline=None)
-def test_copy_words(vectors: int, blocks: int, threads: int) -> None:
-    size = vectors * VECTOR_BYTES
-    memory = Memory()
-    memory.add(SOURCE, noise(size))
-    memory.add(TARGET - len(GUARD), GUARD + bytes(size) + GUARD)
-    Program(PTX, "copy_words").run(memory, [TARGET, SOURCE, vectors], blocks, threads)
-    assert memory.data(TARGET - len(GUARD)) == GUARD + noise(size) + GUARD
-
-
 @given(
     st.integers(1, 40),
     st.integers(0, 2**64 - 1),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,18 @@ def test_devices_are_ordered_by_address_and_lack_what_they_lack(carried: str) ->
     assert first.link == Link(5, 16)
     assert first.compute_mode == "exclusive_process"
     assert first.bar1_bytes is None
-    assert (first.display, first.mig, first.nvlinks, first.replay_count) == (False, False, (), None)
+    assert (first.mig, first.nvlinks, first.replay_count) == (False, (), None)
+    assert not first.has_display("030000")
     assert [process.name for process in first.processes] == ["/usr/bin/python3"]
+
+
+def test_a_gpu_without_outputs_has_a_display_only_if_one_is_active(carried: str) -> None:
+    # Read on an H200, class 0302, driver 580.159.04: "Display Attached: Yes", "Active: Disabled".
+    with open_nvml(carried) as nvml:
+        device = replace(nvml.devices()[0], display_attached=True)
+    assert device.has_display("030000")
+    assert not device.has_display("030200")
+    assert replace(device, display_active=True).has_display("030200")
 
 
 def test_status_words_are_nvidia_smis(carried: str) -> None:

@@ -75,7 +75,8 @@ def test_kernels_and_their_headers(tmp_path: Path) -> None:
     (tmp_path / "proc/sys/kernel").mkdir(parents=True)
     (tmp_path / "proc/sys/kernel/osrelease").write_text("6.1.0-10-amd64\n")
     (tmp_path / "proc/cmdline").write_text("root=/dev/vda1 iommu=pt\n")
-    assert read_kernel(tmp_path).boot_id == ""
+    unread = read_kernel(tmp_path)
+    assert (unread.boot_id, unread.compiler) == ("", None)
     (tmp_path / "proc/sys/kernel/random").mkdir()
     (tmp_path / "proc/sys/kernel/random/boot_id").write_text("3c1f6f0e\n")
     kernel = read_kernel(tmp_path)

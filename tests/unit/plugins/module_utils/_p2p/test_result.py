@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 TEXT = st.text(max_size=12)
 MAYBE_TEXT = st.none() | TEXT
+AMOUNT = st.none() | st.floats(0, 1e6)
 NUMBER = st.none() | st.floats(0, 1e6, allow_nan=False)
 COUNT = st.none() | st.integers(0, 2**40)
 SMALL = st.none() | st.integers(0, 64)
@@ -44,7 +45,7 @@ PAIR = st.builds(
     path=TEXT,
     hops=st.lists(HOP, max_size=3).map(tuple),
     capability=st.builds(schema.Capability, st.none() | st.booleans(), MAYBE_TEXT, MAYBE_TEXT),
-    correctness=st.builds(schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT),
+    correctness=st.builds(schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT, STATE),
     bandwidth=st.builds(
         schema.Bandwidth,
         *(RATES for _way in schema.WAYS),
@@ -93,6 +94,22 @@ RESULT = st.builds(
     buffer_bytes=st.integers(0, 2**40),
     wall_seconds=st.floats(0, 1e6, allow_nan=False),
     notes=st.lists(st.builds(schema.Cause, TEXT, TEXT, TEXT), max_size=2).map(tuple),
+    all_to_all=st.lists(
+        st.builds(
+            schema.AllToAll,
+            gpus=st.just((0, 1, 3)),
+            total=AMOUNT,
+            spread=AMOUNT,
+            per_gpu=st.dictionaries(st.sampled_from((0, 1, 3)), st.floats(0, 1e6)),
+            ceiling=AMOUNT,
+            fraction=AMOUNT,
+            bottleneck=MAYBE_TEXT,
+            sharing=SMALL,
+            data=STATE,
+            detail=TEXT,
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -116,6 +133,20 @@ SAMPLE: dict[str, Any] = {
     "buffer_bytes": 0,
     "wall_seconds": 0.5,
     "notes": [],
+    "all_to_all": [],
+}
+TOGETHER: dict[str, Any] = {
+    "gpus": [0, 1],
+    "unit": "GB/s",
+    "total": 100.0,
+    "spread": None,
+    "per_gpu": {"0": 50.0, "1": 50.0},
+    "ceiling": None,
+    "fraction": None,
+    "bottleneck": None,
+    "sharing": None,
+    "data": "not_run",
+    "detail": "",
 }
 
 
@@ -147,6 +178,11 @@ def test_a_record_from_before_notes_were_added_has_none() -> None:
         (changed(iommu={"gpu_groups": {"0000:01:00.0": None}}), "iommu.gpu_groups.0000:01:00.0"),
         (changed(wall_seconds="1"), "wall_seconds"),
         (changed(notes=[{"code": "a", "evidence": "b"}]), "notes[0]"),
+        (changed(all_to_all=[TOGETHER]), "all_to_all [0, 1]"),
+        (changed(all_to_all=[{**TOGETHER, "total": -1.0}]), "all_to_all[0].total"),
+        (changed(all_to_all=[{**TOGETHER, "per_gpu": {"2": 1.0}}]), "all_to_all[0].per_gpu"),
+        (changed(all_to_all=[{**TOGETHER, "per_gpu": [1.0]}]), "all_to_all[0].per_gpu"),
+        (changed(all_to_all=[{**TOGETHER, "data": "good"}]), "all_to_all[0].data"),
         ([], "the record"),
         ({}, "the record"),
     ],

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run judges each pair by what was read while that pair was at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import NvmlDevice
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import runner
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.pair_run import PairRun
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
+from support.host_tree import HostTree, build_host_tree, load_description
+
+GPUS = 4
+CEILING = 16e9 * 16 * 128 / 130 / 8 * 256 / 280 / 1e9
+
+
+class Management:
+    """What a run asks NVML, of GPUs that are all alike."""
+
+    def __init__(self, tree: HostTree) -> None:
+        self._tree = tree
+
+    def devices(self) -> list[NvmlDevice]:
+        known: dict[str, Any] = dict.fromkeys(NvmlDevice.__dataclass_fields__)
+        known.update(
+            name="NVIDIA GeForce RTX 4090",
+            compute_capability=(8, 9),
+            link=Link(1, 16),
+            max_link=Link(4, 16),
+            display=False,
+            compute_mode="default",
+            mig=False,
+            processes=(),
+            nvlinks=(),
+        )
+        return [
+            NvmlDevice(**{**known, "index": index, "uuid": f"GPU-{index}", "bdf": bdf})
+            for index, bdf in enumerate(self._tree.gpus[:GPUS])
+        ]
+
+    def link(self, index: int) -> Link:
+        return Link(4, 16)
+
+    def p2p_status(self, source: int, target: int) -> dict[str, str]:
+        return {"read": "OK", "write": "OK"}
+
+
+def told(event: str, direction: tuple[int, int], **content: object) -> dict[str, object]:
+    return {"event": event, "from": direction[0], "to": direction[1], **content}
+
+
+def test_links_are_those_of_the_pair_under_load_and_not_of_the_last_one_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = build_host_tree(tmp_path, load_description("riser_eight_4090"))
+    checks = ("copy_write", "copy_read", "sm_write", "sm_read", "ping_pong")
+
+    def measured(pairs: Sequence[PairRun], child_timeout: float) -> None:
+        for pair in pairs:
+            for gpu in range(GPUS):  # the others fall back to generation 1
+                at_work = gpu in {end.index for end in pair.ends}
+                tree.train_link(gpu, 4 if at_work else 1, 16)
+            for direction in ((0, 1), (1, 0)):
+                pair._on_event(told("capability", direction, cuda=True))
+                for check in checks:
+                    pair._on_event(told("check", direction, name=check, state="passed"))
+                pair._on_event(told("under_load", direction))
+                pair._on_event(told("rate", direction, name="on_uni", value=26.4, spread=None))
+
+    monkeypatch.setattr(runner, "run_round", measured)
+    for gpu in range(GPUS):
+        tree.train_link(gpu, 1, 16)
+    nvml: Any = Management(tree)
+    options = runner.Options(gpu_match=("1b36:0005:*",))
+    result = runner.verify(nvml, Driver(None, None, None), options, root=tmp_path)
+    assert [pair.bandwidth.ceiling for pair in result.pairs] == [pytest.approx(CEILING)] * 12
+    assert all(hop.gen == 4 for pair in result.pairs for hop in pair.hops)
+    assert {pair.reasons for pair in result.pairs} == {()}
