@@ -238,9 +238,14 @@ class _Run:
         if links:
             switched = all(link.remote_is_switch for link in source.nvml.nvlinks if link.active)
             return nvlink_crossings(*ends, speed, switched=switched)
-        path = path_between(self._loaded_tree or self._tree, self.acs, *ends)
+        path = self._path(source, target)
         above = [(bdf, *self.upstream[bdf]) for bdf in ends]
         return pcie_crossings(path.hops, path.payload_bytes, *above)
+
+    def _path(self, source: Subject, target: Subject) -> PciePath:
+        """Return the PCI Express path of a pair, as it was under the pair's own load."""
+        tree = self._loaded_trees.get(frozenset((source.index, target.index)), self._tree)
+        return path_between(tree, self.acs, source.nvml.bdf, target.nvml.bdf)
 
     def _uses(self, first: Subject, second: Subject) -> set[str]:
         """Return what a pair's transfers use: both GPUs, and the links between by PCI address."""
@@ -299,8 +304,7 @@ class _Run:
         measurement: Measurement,
         excluded: tuple[str, ...],
     ) -> Pair:
-        tree = self._loaded_trees.get(frozenset((source.index, target.index)), self._tree)
-        pcie = path_between(tree, self.acs, source.nvml.bdf, target.nvml.bdf)
+        pcie = self._path(source, target)
         if pcie.shared_bridge is not None:
             self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge
         links, speed = nvlinks_between(source.nvml, target.nvml)

@@ -34,7 +34,8 @@ class Management:
             compute_capability=(8, 9),
             link=Link(1, 16),
             max_link=Link(4, 16),
-            display=False,
+            display_attached=False,
+            display_active=False,
             compute_mode="default",
             mig=False,
             processes=(),
@@ -74,7 +75,14 @@ def test_links_are_those_of_the_pair_under_load_and_not_of_the_last_one_read(
                 pair._on_event(told("under_load", direction))
                 pair._on_event(told("rate", direction, name="on_uni", value=26.4, spread=None))
 
+    crossings: list[dict[tuple[int, int], dict[str, float]]] = []
+
+    def measured_together(*given: Any, **_options: object) -> tuple[()]:
+        crossings.append(given[2])
+        return ()
+
     monkeypatch.setattr(runner, "run_round", measured)
+    monkeypatch.setattr(runner, "measure_groups", measured_together)
     for gpu in range(GPUS):
         tree.train_link(gpu, 1, 16)
     nvml: Any = Management(tree)
@@ -82,4 +90,6 @@ def test_links_are_those_of_the_pair_under_load_and_not_of_the_last_one_read(
     result = runner.verify(nvml, Driver(None, None, None), options, root=tmp_path)
     assert [pair.bandwidth.ceiling for pair in result.pairs] == [pytest.approx(CEILING)] * 12
     assert all(hop.gen == 4 for pair in result.pairs for hop in pair.hops)
+    (by_pair,) = crossings
+    assert all(min(ways.values()) == pytest.approx(CEILING) for ways in by_pair.values())
     assert {pair.reasons for pair in result.pairs} == {()}
