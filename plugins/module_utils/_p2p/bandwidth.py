@@ -31,12 +31,12 @@ KERNEL_WAYS = ("sm_write", "sm_read")
 _READ_WAYS = ("copy_read", "sm_read")
 
 _GRANULE_BYTES = 1 << 20
-_PROBE_BYTES = 8 << 20
+_PROBE_BYTES = 4 << 20
 _PROBES = 3
-_LEAD_IN_BYTES = 4 << 20
+_LEAD_IN_BYTES = 2 << 20
 _STAGING_CHUNK_BYTES = 4 << 20
 _STAGING_SLOTS = 4
-_SMALLEST_CHUNK_BYTES = 256 << 10
+_SMALLEST_CHUNK_BYTES = 512 << 10
 _CHUNKS_AT_LEAST = 16
 # What is queued behind a gate must fit the driver's queue (about a thousand entries), or
 # queueing waits for the gate and the gate for the end of queueing.
@@ -202,7 +202,8 @@ def _portion(bench: Bench, movers: Sequence[Mover], seconds: float) -> Portion:
     quickest = min(_elapsed(bench, movers, probe) for _n in range(_PROBES))
     wanted = int(probe.size * seconds / quickest)
     if wanted <= bench.copy_bytes:
-        return Portion(max(_GRANULE_BYTES, wanted // _GRANULE_BYTES * _GRANULE_BYTES), 1)
+        # Not less than the probe: on a link this slow a sample takes longer than it aims at.
+        return Portion(max(probe.size, wanted // _GRANULE_BYTES * _GRANULE_BYTES), 1)
     copies = min(_COPIES_AT_MOST, math.ceil(wanted / bench.copy_bytes))
     return Portion(bench.copy_bytes, copies)
 
