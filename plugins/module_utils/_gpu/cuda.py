@@ -126,7 +126,6 @@ _SIGNATURES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "memset_bytes": ("cuMemsetD8_v2", (c_uint64, c_ubyte, c_size_t)),
     "copy_to_device": ("cuMemcpyHtoDAsync_v2", (c_uint64, c_void_p, c_size_t, c_void_p)),
     "copy_to_host": ("cuMemcpyDtoHAsync_v2", (c_void_p, c_uint64, c_size_t, c_void_p)),
-    "copy_within_device": ("cuMemcpyDtoDAsync_v2", (c_uint64, c_uint64, c_size_t, c_void_p)),
     "copy": ("cuMemcpyAsync", (c_uint64, c_uint64, c_size_t, c_void_p)),
     "copy_to_peer": (
         "cuMemcpyPeerAsync",

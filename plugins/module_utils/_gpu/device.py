@@ -301,10 +301,6 @@ class Stream:
             self.handle,
         )
 
-    def copy_mapped(self, target: int, source: int, count: int) -> None:
-        """Queue a copy between two addresses that this GPU's context has mapped."""
-        self._queue("copy_within_device", target, source, count)
-
     def wait_for(self, event: Event) -> None:
         """Hold what is queued from now on until the event's last recording has passed."""
         self.gpu.use()

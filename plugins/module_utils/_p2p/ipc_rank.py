@@ -127,7 +127,7 @@ class Rank:
     def _move(self, way: str, target: int, source: int, count: int) -> None:
         side = self._side
         if way == COPY:
-            side.stream.copy_mapped(target, source, count)
+            side.stream.copy(target, source, count)
         else:
             side.gpu.launch("bulk_copy", side.stream, target, source, count // VECTOR_BYTES, 1)
         side.stream.finish(f"ipc {way}")
@@ -137,7 +137,8 @@ class Rank:
         side = self._side
         right = (side, side.outgoing.address + GUARD_BYTES)
         wrong = payload.count_wrong_words(self._bench, side, address, count, pattern)
-        sample = payload.sample_wrong_words(self._bench, right, (side, address), count, pattern)
+        pieces = payload.pieces_of(count, _HOST_BYTES, count)
+        sample = payload.sample_wrong_words(self._bench, right, (side, address), pieces, pattern)
         return {"wrong": wrong, "sample": [asdict(word) for word in sample]}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Callable
 
 from . import ipc, protocol, worker
@@ -131,8 +132,7 @@ class PairRun:
         at = self._ipc_current or (unsaid[0] if unsaid else None)
         if at is not None and at in unsaid:
             measurement = self.measured[at]
-            states = {**measurement.correctness.states(), "ipc": FAILED}
-            measurement.correctness = type(measurement.correctness).of(states)
+            measurement.correctness = replace(measurement.correctness, ipc=FAILED)
             measurement.ipc_code = IPC_FAILED
             measurement.detail = "ipc: " + self._words(end, self._ipc_step)
 

@@ -9,6 +9,7 @@ A place is a side and a device address that its GPU owns or has mapped.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from .._gpu.device import Buffer
 from .bench import GUARD_BYTES, Bench, Side, first_difference
@@ -47,10 +48,12 @@ def fill(bench: Bench, side: Side, address: int, size: int, pattern: Pattern) ->
         side.stream.finish("filling the source")
 
 
-def count_wrong_words(
+def find_wrong_words(
     bench: Bench, side: Side, address: int, size: int, pattern: Pattern
-) -> int | None:
-    """Return how many words a kernel of the owner finds wrong; None where kernels cannot run.
+) -> tuple[int, int] | None:
+    """Return how many words a kernel of the owner finds wrong, and the index of the first.
+
+    The index means nothing where none is wrong; None where kernels cannot run.
 
     Raises:
         CudaError, MeasurementHung.
@@ -68,23 +71,58 @@ def count_wrong_words(
         side.result.address,
     )
     side.stream.finish("the owner's comparison")
-    return bench.read_words(side, side.result, 2)[0]
+    wrong, first = bench.read_words(side, side.result, 2)
+    return wrong, first
+
+
+def count_wrong_words(
+    bench: Bench, side: Side, address: int, size: int, pattern: Pattern
+) -> int | None:
+    """Return how many words a kernel of the owner finds wrong; None where kernels cannot run.
+
+    Raises:
+        CudaError, MeasurementHung.
+    """
+    found = find_wrong_words(bench, side, address, size, pattern)
+    return None if found is None else found[0]
+
+
+def pieces_of(size: int, piece: int, most: int) -> tuple[tuple[int, int], ...]:
+    """Return offsets and lengths of pieces of a payload, in order, that do not overlap.
+
+    All of it where that is at most ``most`` bytes; else ``most // piece`` pieces spread evenly,
+    the first at its start and the last at its end.
+
+    Args:
+        size: of the payload; like ``piece`` a multiple of 8.
+        piece: length of a piece, the last one of all of it may be shorter.
+        most: at least twice ``piece``.
+    """
+    if size <= most:
+        return tuple((offset, min(piece, size - offset)) for offset in range(0, size, piece))
+    count = most // piece
+    last = (size - piece) // 8
+    return tuple((last * number // (count - 1) * 8, piece) for number in range(count))
 
 
 def sample_wrong_words(
-    bench: Bench, expected: Place, received: Place, size: int, pattern: Pattern
+    bench: Bench,
+    expected: Place,
+    received: Place,
+    pieces: Iterable[tuple[int, int]],
+    pattern: Pattern,
 ) -> list[WrongWord]:
     """Return a sample of the words that differ, both places read to the host by their owners.
 
-    Empty if none differs: every byte is compared.
+    Empty if none differs in ``pieces``, each an offset and a length that fits the bench's host
+    buffers: every byte of them is compared.
 
     Raises:
         CudaError, MeasurementHung.
     """
     wanted, seen = bench.host
     sample: list[WrongWord] = []
-    for offset in range(0, size, wanted.size):
-        count = min(wanted.size, size - offset)
+    for offset, count in pieces:
         for (side, address), host in ((expected, wanted), (received, seen)):
             side.stream.copy_to_host(host.pointer, address + offset, count)
         expected[0].stream.finish("reading the source")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .decode import Reader
@@ -57,6 +57,7 @@ class Job:
         limit_seconds: for any one wait on a GPU.
         quick: whether sampling.QUICK is the effort.
         seed: of this pair's patterns.
+        extent_bytes, extent_seconds: see correctness.Extent.
     """
 
     addresses: tuple[str, str]
@@ -66,6 +67,8 @@ class Job:
     limit_seconds: float
     quick: bool
     seed: int
+    extent_bytes: int = 0
+    extent_seconds: float = 0.0
 
     def to_json(self) -> str:
         """Return the job as JSON text."""
@@ -142,6 +145,7 @@ class Measurement:
             self.correctness = Correctness.of(
                 {name: reader.choice(name, CHECK_STATES) for name in CHECKS},
                 reader.optional("first_bad_offset", reader.integer),
+                reader.optional("pattern_bytes", reader.integer),
             )
             self.data_code = reader.optional("code", reader.text)
             self.detail = reader.text("detail")
@@ -158,8 +162,10 @@ class Measurement:
             self.detail = reader.text("detail")
 
     def _take_ipc(self, reader: Reader) -> None:
-        states = {**self.correctness.states(), "ipc": reader.choice("state", CHECK_STATES)}
-        offset = reader.optional("first_bad_offset", reader.integer)
-        self.correctness = Correctness.of(states, offset)
+        self.correctness = replace(
+            self.correctness,
+            ipc=reader.choice("state", CHECK_STATES),
+            first_bad_offset=reader.optional("first_bad_offset", reader.integer),
+        )
         self.ipc_code = reader.optional("code", reader.text)
         self.detail = reader.text("detail") or self.detail

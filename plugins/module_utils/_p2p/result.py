@@ -144,7 +144,8 @@ class Correctness:
     copy_* by copy engine, sm_* by kernels; write: the initiator is the source GPU; read: the
     initiator is the destination. ``ipc``: a process on the source GPU writes to memory that a
     process on the destination exported, and both compare. ``first_bad_offset`` is the byte
-    offset of the first wrong byte of the first failed check.
+    offset of the first wrong byte of the first failed check, ``pattern_bytes`` the longest
+    pattern that was moved in one piece.
     """
 
     copy_write: str = NOT_RUN
@@ -154,9 +155,15 @@ class Correctness:
     ping_pong: str = NOT_RUN
     first_bad_offset: int | None = None
     ipc: str = NOT_RUN
+    pattern_bytes: int | None = None
 
     @classmethod
-    def of(cls, states: Mapping[str, str], first_bad_offset: int | None = None) -> Correctness:
+    def of(
+        cls,
+        states: Mapping[str, str],
+        first_bad_offset: int | None = None,
+        pattern_bytes: int | None = None,
+    ) -> Correctness:
         """Return the Correctness of states by check name; a check not named was not run."""
         given = {name: states.get(name, NOT_RUN) for name in CHECKS}
         return cls(
@@ -167,6 +174,7 @@ class Correctness:
             ping_pong=given["ping_pong"],
             first_bad_offset=first_bad_offset,
             ipc=given["ipc"],
+            pattern_bytes=pattern_bytes,
         )
 
     @property
@@ -180,15 +188,22 @@ class Correctness:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**self.states(), "first_bad_offset": self.first_bad_offset}
+        return {
+            **self.states(),
+            "first_bad_offset": self.first_bad_offset,
+            "pattern_bytes": self.pattern_bytes,
+        }
 
     @classmethod
     def read(cls, reader: Reader) -> Correctness:
-        # Records written before there was a check of IPC have all the others.
+        # Records written before there was a check of IPC have all but that and the length.
         told = [name for name in CHECKS if name != "ipc" or reader.has(name)]
         return cls.of(
             {name: reader.choice(name, CHECK_STATES) for name in told},
             reader.optional("first_bad_offset", reader.integer),
+            reader.optional("pattern_bytes", reader.integer)
+            if reader.has("pattern_bytes")
+            else None,
         )
 
 

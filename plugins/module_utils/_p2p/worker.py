@@ -19,7 +19,7 @@ from . import latency, protocol
 from .bandwidth import KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
 from .bench import Bench, Side
 from .conversation import die_with_parent, read_line, tell
-from .correctness import Checker
+from .correctness import Checker, Extent
 from .protocol import Job
 from .result import DIRECT_WAYS
 from .sampling import QUICK, THOROUGH, Estimate
@@ -58,7 +58,8 @@ class _Child:
             self._job.limit_seconds,
             copy_bytes=self._job.copy_bytes,
         )
-        checker = Checker(bench, self._job.seed, self._announce, self._checked)
+        extent = Extent(self._job.extent_bytes, self._job.extent_seconds)
+        checker = Checker(bench, self._job.seed, self._announce, self._checked, extent)
         right: dict[tuple[int, int], tuple[Side, Side]] = {}
         enabled = False
         for direction in self._job.directions:

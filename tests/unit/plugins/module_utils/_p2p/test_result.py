@@ -45,7 +45,9 @@ PAIR = st.builds(
     path=TEXT,
     hops=st.lists(HOP, max_size=3).map(tuple),
     capability=st.builds(schema.Capability, st.none() | st.booleans(), MAYBE_TEXT, MAYBE_TEXT),
-    correctness=st.builds(schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT, STATE),
+    correctness=st.builds(
+        schema.Correctness, STATE, STATE, STATE, STATE, STATE, COUNT, STATE, COUNT
+    ),
     bandwidth=st.builds(
         schema.Bandwidth,
         *(RATES for _way in schema.WAYS),
