@@ -60,7 +60,7 @@ REACHED = {"on": 0.97, "copy_read": 0.97, "sm_write": 0.97 * 0.95, "sm_read": 0.
 def test_every_way_is_measured_and_as_fast_as_the_link(
     verify: Verify, fault: str, factor: float, reasons: tuple[str, ...]
 ) -> None:
-    for pair in verify(fault=fault, quick=False).pairs:
+    for pair in verify(fault=fault, quick=False, child_timeout=120).pairs:
         assert pair.reasons == reasons
         assert pair.bandwidth.ceiling is not None
         for way in DIRECT_WAYS:
@@ -75,7 +75,7 @@ def test_every_way_is_measured_and_as_fast_as_the_link(
 
 
 def test_without_a_compiler_reads_by_copy_engines_are_still_measured(verify: Verify) -> None:
-    for pair in verify(fault="no_jit", quick=False).pairs:
+    for pair in verify(fault="no_jit", quick=False, child_timeout=120).pairs:
         assert pair.bandwidth.copy_read.uni and pair.bandwidth.copy_read.bidi
         assert pair.bandwidth.sm_write == pair.bandwidth.sm_read == Rates()
 
