@@ -215,7 +215,9 @@ p2p:
       returned: success
       sample: {gpu_groups: {"0000:01:00.0": identity}}
     gpus:
-      description: The GPUs with their links as read under load.
+      description:
+        - The GPUs with their links as read under load, what they are set to (C(state)) and the
+          errors they counted during the run (C(counters)).
       type: list
       elements: dict
       returned: success

@@ -66,7 +66,7 @@ USAGE_ERRORS = (
     "verification_missing",
 )
 # This machine was not measured, for a reason that its operator can mend.
-REFUSALS = ("gpus_busy", "nvml_unavailable")
+REFUSALS = ("gpus_busy", "nvml_unavailable", "userspace_mismatch")
 
 ACTIONS = {
     "preflight": "read every host and evaluate the gates; changes nothing",

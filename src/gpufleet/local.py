@@ -52,7 +52,7 @@ def verify_here(
 
     Raises:
         GpufleetError: nothing could be measured: ``gpus_busy``, ``device_unknown``,
-            ``nvml_unavailable``.
+            ``nvml_unavailable``, ``userspace_mismatch``.
         FleetError: ``verification_died``, the module ended without a result.
         Interrupted: Ctrl-C; the measuring processes were ended.
     """

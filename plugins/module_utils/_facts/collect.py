@@ -19,7 +19,6 @@ from typing import Any
 from .._boot.detect import detect
 from .._driver import dkms
 from .._driver.identity import installed_module, loaded_module, modprobe_override
-from .._driver.userspace import userspace_version
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
 from .._host.acs import AcsState, read_acs
 from .._host.cpu import read_cpu
@@ -29,6 +28,7 @@ from .._host.iommu import IDENTITY, UNKNOWN
 from .._host.kernel import Kernel, read_kernel
 from .._host.pci import DEFAULT_GPU_MATCH, normalise_bdf, read_devices
 from .._host.secure_boot import read_secure_boot
+from .._host.userspace import userspace_version
 from .gpus import gpu_records, matching_gpus
 
 SCHEMA = 1

@@ -56,10 +56,12 @@ _NAMES = {
     802: "CUDA_ERROR_SYSTEM_NOT_READY",
     803: "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
 }
+GPU_UNAVAILABLE = "gpu_unavailable"
+USERSPACE_MISMATCH = "userspace_mismatch"
 # The reason code and the remedy of an error that has ones of its own.
 _KINDS = {
     46: (
-        "gpu_unavailable",
+        GPU_UNAVAILABLE,
         "free the GPU: another process holds it in exclusive mode, or its compute mode forbids use",
     ),
     100: ("no_device", "load the NVIDIA module and check that nvidia-smi lists the GPUs"),
@@ -85,7 +87,7 @@ _KINDS = {
     711: ("too_many_peers", "run again without other programs that hold peer mappings"),
     802: ("system_not_ready", "start nvidia-fabricmanager and wait until it is ready"),
     803: (
-        "userspace_mismatch",
+        USERSPACE_MISMATCH,
         f"install {LIBRARY} of exactly the loaded module's version",
     ),
 }

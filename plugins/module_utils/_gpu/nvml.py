@@ -23,6 +23,8 @@ from typing import Any, Callable
 from .._host.errors import GpufleetError
 from .._host.files import read_text
 from .._host.pci import Link, normalise_bdf
+from .._host.userspace import library_releases, loaded_release
+from .cuda import USERSPACE_MISMATCH
 
 # nvmlGpuP2PCapsIndex_t. Numbers, because NVML_P2P_CAPS_INDEX_READ is a tuple by mistake in every
 # release of nvidia-ml-py that was checked.
@@ -38,6 +40,10 @@ _REMOTE_IS_SWITCH = 2  # NVML_NVLINK_DEVICE_TYPE_SWITCH
 _FIELD_NVLINK_GET_SPEED = 164
 _FIELD_NVLINK_SPEED_COMMON = 90
 _CLASS_WITHOUT_OUTPUTS = "0302"  # 3D controller
+_ECC_CORRECTED, _ECC_UNCORRECTED = 0, 1  # nvmlMemoryErrorType_t
+_ECC_VOLATILE = 0  # NVML_VOLATILE_ECC: since the driver was loaded
+_CONFIDENTIAL = 1  # NVML_CC_SYSTEM_FEATURE_ENABLED
+_LIBRARY_MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 
 
 class NvmlUnavailable(GpufleetError):
@@ -63,6 +69,18 @@ class NvLink:
     remote_bdf: str | None
     bytes_per_second: int | None
     remote_is_switch: bool = False
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Errors a GPU has counted since the driver was loaded; None where it does not count them.
+
+    ``pcie_replays`` are packets its link had to send again, the others words of its memory.
+    """
+
+    pcie_replays: int | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +147,24 @@ class Nvml:
             self._optional(self._pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
             self._optional(self._pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
         )
+
+    def counters(self, index: int) -> Counters:
+        """Return the GPU's error counters at this moment."""
+        handle = self._handle(index)
+
+        def ecc(kind: int) -> Any:
+            return self._known("nvmlDeviceGetTotalEccErrors", handle, kind, _ECC_VOLATILE)
+
+        return Counters(
+            pcie_replays=self._known("nvmlDeviceGetPcieReplayCounter", handle),
+            ecc_corrected=ecc(_ECC_CORRECTED),
+            ecc_uncorrected=ecc(_ECC_UNCORRECTED),
+        )
+
+    def confidential_compute(self) -> bool | None:
+        """Return whether the GPUs are in confidential-computing mode; None where not told."""
+        state = self._known("nvmlSystemGetConfComputeState")
+        return None if state is None else int(state.ccFeature) == _CONFIDENTIAL
 
     def p2p_status(self, source: int, target: int) -> dict[str, str]:
         """Return what the driver claims for an ordered pair: capability to status word.
@@ -244,6 +280,11 @@ class Nvml:
         except self._pynvml.NVMLError:
             return None
 
+    def _known(self, name: str, *arguments: Any) -> Any:
+        """Return the answer; None also where this pynvml is older than the question."""
+        question = getattr(self._pynvml, name, None)
+        return None if question is None else self._optional(question, *arguments)
+
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return question(*arguments)
@@ -252,19 +293,23 @@ class Nvml:
 
 
 @contextlib.contextmanager
-def open_nvml(pynvml_path: str | None) -> Iterator[Nvml]:
+def open_nvml(pynvml_path: str | None, root: Path = Path("/")) -> Iterator[Nvml]:
     """Initialise the management library for the length of a with block.
 
     Args:
         pynvml_path: directory that holds pynvml.py; None to import an installed one.
+        root: where versions are looked up if the library and the module do not fit.
 
     Raises:
-        NvmlUnavailable: no pynvml, no libnvidia-ml.so.1, or no driver that answers.
+        NvmlUnavailable: no pynvml, no libnvidia-ml.so.1, or no driver that answers; with the code
+            ``userspace_mismatch`` where library and module are of different releases.
     """
     pynvml: Any = _load_pynvml(pynvml_path)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
+        if getattr(error, "value", None) == _LIBRARY_MISMATCH:
+            raise _mismatch(f"nvmlInit: {error}", root) from error
         raise unavailable(f"nvmlInit: {error}") from error
     try:
         yield Nvml(pynvml)
@@ -280,6 +325,20 @@ def unavailable(read: str) -> NvmlUnavailable:
         read=read,
         want="libnvidia-ml.so.1 of the loaded driver to answer",
         remedy="install the NVIDIA userspace of the loaded module's version and load the module",
+    )
+
+
+def _mismatch(read: str, root: Path) -> NvmlUnavailable:
+    release, source = loaded_release(root)
+    found = library_releases(root)
+    words = [f"module {release} ({source})"] if release else []
+    words += [f"{library} {version}" for library, version in found.items()]
+    return NvmlUnavailable(
+        USERSPACE_MISMATCH,
+        read="; ".join([read, *words]),
+        want="libraries of exactly the loaded module's release",
+        remedy="install the NVIDIA userspace of the loaded module's version, or reboot if the "
+        "module on disk is already of the libraries' version",
     )
 
 

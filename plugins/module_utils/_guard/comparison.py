@@ -11,11 +11,11 @@ from pathlib import Path
 
 from .._boot.cmdline import CommandLine, format_parameter, parse
 from .._driver.identity import installed_module, loaded_module
-from .._driver.userspace import userspace_version
 from .._host.errors import GpufleetError
 from .._host.files import read_text
 from .._host.iommu import IDENTITY, group_of
 from .._host.pci import DEFAULT_GPU_MATCH, matches, read_devices
+from .._host.userspace import userspace_version
 from .alarm import Finding
 from .record import GpuState, HostState, Record
 

@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from .commands import CommandFailed, CommandMissing, CommandTimedOut, run
 
@@ -81,7 +80,7 @@ def lines_after(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...] | 
 
 
 class KernelLog:
-    """The log from the moment this was made; close it, or use it in a with block.
+    """The log from the moment this was made; close it at the end.
 
     Only the running kernel's log can be asked of dmesg, so below another root than ``/`` there is
     ``dev/kmsg`` or nothing.
@@ -99,17 +98,6 @@ class KernelLog:
             self.close()
             if root == Path("/"):
                 self._before = self._ask_dmesg()
-
-    def __enter__(self) -> KernelLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._gpu.cuda import ERROR_REMEDIES
+from .._gpu.cuda import ERROR_REMEDIES, GPU_UNAVAILABLE, USERSPACE_MISMATCH
+from .gpu_causes import (
+    counted_causes,
+    exclusive_causes,
+    nvlink_causes,
+    structural_gpu_causes,
+)
 from .host_evidence import Evidence, gpus_of
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .link_causes import link_causes
@@ -69,6 +75,13 @@ _SYMPTOM_REMEDIES = {
     ASYMMETRIC: "check the link of the GPU that is slower to write, and its NUMA node",
     CEILING_UNKNOWN: "run as root on bare metal, where the links can be read",
 }
+# The symptom that needs no words of its own where a cause is found.
+_EXPLAINS = {
+    "stock_module_loaded": P2P_UNSUPPORTED,
+    "confidential_compute": P2P_UNSUPPORTED,
+    "compute_exclusive": GPU_UNAVAILABLE,
+    USERSPACE_MISMATCH: USERSPACE_MISMATCH,
+}
 
 
 def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
@@ -82,17 +95,21 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
         *_module_causes(evidence, failed),
         *_iommu_causes(evidence, failed),
         *iommu_faults(evidence),
-        *_gpu_causes(evidence, failed),
+        *structural_gpu_causes(evidence, failed),
     ]
-    logged = logged_causes(evidence)
+    others = [
+        *_userspace_causes(evidence, failed),
+        *exclusive_causes(evidence),
+        *logged_causes(evidence),
+        *counted_causes(evidence),
+        *nvlink_causes(evidence),
+    ]
     links = link_causes(evidence, lacking)
     pairings = _pairing_causes(evidence)
-    explained = (
-        {P2P_UNSUPPORTED} if any(c.code == "stock_module_loaded" for c in structural) else set()
-    )
+    explained = {_EXPLAINS[c.code] for c in (*structural, *others) if c.code in _EXPLAINS}
     symptoms = _symptoms(lacking, explained, data_too=not structural)
     few = [_too_few(evidence.gpus)] if not evidence.pairs else []
-    return (*few, *structural, *logged, *links, *symptoms, *pairings)
+    return (*few, *structural, *others, *links, *symptoms, *pairings)
 
 
 def _too_few(gpus: Sequence[Gpu]) -> Cause:
@@ -111,6 +128,8 @@ def _module_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
     if expected is not None:
         build += f", expected {expected}"
     candidates = [pair for pair in evidence.pairs if pair.verdict != NOT_APPLICABLE]
+    if any(gpu.state.confidential_compute for gpu in evidence.gpus):
+        candidates = []  # then every module refuses
     refused = [pair for pair in candidates if P2P_UNSUPPORTED in pair.reasons]
     if refused and len(refused) == len(candidates) and (other or expected is None):
         words = sorted({str(pair.capability.nvml_write) for pair in refused})
@@ -150,33 +169,21 @@ def _iommu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
     ]
 
 
-def _gpu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
-    gpus = gpus_of(evidence.gpus, failed)
-    small = [
-        f"GPU {gpu.index} {gpu.bdf}: BAR1 {gpu.bar1_bytes >> 20} MiB, "
-        f"memory {gpu.memory_bytes >> 20} MiB"
-        for gpu in gpus
-        if gpu.bar1_bytes and gpu.memory_bytes and gpu.bar1_bytes < gpu.memory_bytes
+def _userspace_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
+    """Return which libraries are of another release than the module, where CUDA refused them."""
+    loaded, source = evidence.loaded_release
+    others = {name: found for name, found in evidence.libraries.items() if found != loaded}
+    refused = any(USERSPACE_MISMATCH in pair.reasons for pair in failed)
+    if not refused or loaded is None or not others:
+        return []
+    words = ", ".join(f"{name} is {found}" for name, found in others.items())
+    return [
+        Cause(
+            USERSPACE_MISMATCH,
+            f"the loaded module is {loaded} ({source}), {words}",
+            ERROR_REMEDIES[USERSPACE_MISMATCH],
+        )
     ]
-    displays = [f"GPU {gpu.index} {gpu.bdf}" for gpu in gpus if gpu.display]
-    causes = []
-    if small:
-        causes.append(
-            Cause(
-                "bar1_small",
-                "; ".join(small),
-                "turn on Above 4G Decoding and Resizable BAR in the firmware",
-            )
-        )
-    if displays:
-        causes.append(
-            Cause(
-                "display_attached",
-                "a display or console is on " + ", ".join(displays),
-                "unplug it, or move the console to another adapter",
-            )
-        )
-    return causes
 
 
 def _pairing_causes(evidence: Evidence) -> list[Cause]:

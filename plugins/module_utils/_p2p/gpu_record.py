@@ -100,6 +100,85 @@ class GpuProcess:
 
 
 @dataclass(frozen=True)
+class GpuState:
+    """What a GPU was set to when the run began, beside what it is.
+
+    Attributes:
+        compute_mode: default, exclusive_process, exclusive_thread, prohibited or unknown.
+        mig: whether it is divided into instances.
+        confidential_compute: whether it is in that mode; None where the driver does not tell.
+        boot_vga: whether the firmware chose it as display.
+        framebuffers: the console's framebuffers in its memory.
+        connectors: outputs with a monitor.
+        nvlink_ports, nvlink_active: links that the driver lists, and those that are up.
+    """
+
+    compute_mode: str = "unknown"
+    mig: bool = False
+    confidential_compute: bool | None = None
+    boot_vga: bool = False
+    framebuffers: tuple[str, ...] = ()
+    connectors: tuple[str, ...] = ()
+    nvlink_ports: int = 0
+    nvlink_active: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "compute_mode": self.compute_mode,
+            "mig": self.mig,
+            "confidential_compute": self.confidential_compute,
+            "boot_vga": self.boot_vga,
+            "framebuffers": list(self.framebuffers),
+            "connectors": list(self.connectors),
+            "nvlink_ports": self.nvlink_ports,
+            "nvlink_active": self.nvlink_active,
+        }
+
+    @classmethod
+    def read(cls, reader: Reader) -> GpuState:
+        return cls(
+            compute_mode=reader.text("compute_mode"),
+            mig=reader.flag("mig"),
+            confidential_compute=reader.optional("confidential_compute", reader.flag),
+            boot_vga=reader.flag("boot_vga"),
+            framebuffers=reader.texts("framebuffers"),
+            connectors=reader.texts("connectors"),
+            nvlink_ports=reader.integer("nvlink_ports"),
+            nvlink_active=reader.integer("nvlink_active"),
+        )
+
+
+@dataclass(frozen=True)
+class GpuCounters:
+    """Errors a GPU counted during the run; None where it does not count them.
+
+    ``pcie_replays`` are packets its link sent again; ``ecc_corrected`` and ``ecc_uncorrected``
+    are words of its memory that were wrong.
+    """
+
+    pcie_replays: int | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "pcie_replays": self.pcie_replays,
+            "ecc_corrected": self.ecc_corrected,
+            "ecc_uncorrected": self.ecc_uncorrected,
+        }
+
+    @classmethod
+    def read(cls, reader: Reader) -> GpuCounters:
+        return cls(
+            reader.optional("pcie_replays", reader.integer),
+            reader.optional("ecc_corrected", reader.integer),
+            reader.optional("ecc_uncorrected", reader.integer),
+        )
+
+
+@dataclass(frozen=True)
 class Gpu:
     """One GPU of the host.
 
@@ -125,6 +204,8 @@ class Gpu:
     numa_node: int | None
     display: bool
     processes: tuple[GpuProcess, ...]
+    state: GpuState = GpuState()
+    counters: GpuCounters = GpuCounters()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -141,6 +222,8 @@ class Gpu:
             "numa_node": self.numa_node,
             "display": self.display,
             "processes": [process.to_dict() for process in self.processes],
+            "state": self.state.to_dict(),
+            "counters": self.counters.to_dict(),
         }
 
     @classmethod
@@ -163,4 +246,8 @@ class Gpu:
             numa_node=reader.optional("numa_node", reader.integer),
             display=reader.flag("display"),
             processes=tuple(GpuProcess.read(item) for item in reader.children("processes")),
+            state=GpuState.read(reader.child("state")) if reader.has("state") else GpuState(),
+            counters=GpuCounters.read(reader.child("counters"))
+            if reader.has("counters")
+            else GpuCounters(),
         )

@@ -32,6 +32,8 @@ class Evidence:
     ``groups`` maps a GPU's bdf to its IOMMU group's number and type; ``shared_bridges`` maps
     ordered pairs to the switch port both GPUs are behind; ``upstream`` maps a GPU's bdf to the
     bridges above it, the nearest first; ``acs`` maps a bridge's bdf to its Access Control Services.
+    ``loaded_release`` is the module's release and the file that tells it, ``libraries`` those of
+    the libraries by name.
     """
 
     driver: Driver
@@ -43,6 +45,8 @@ class Evidence:
     upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     acs: Mapping[str, AcsState] = field(default_factory=dict)
     kernel: KernelWords = KernelWords()
+    loaded_release: tuple[str | None, str] = (None, "")
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 def gpus_of(gpus: Sequence[Gpu], pairs: Iterable[Pair]) -> list[Gpu]:

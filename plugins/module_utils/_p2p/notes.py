@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .gpu_causes import nvlink_notes
 from .host_evidence import Evidence
 from .link_causes import ports_below_shared, redirect_causes
 from .nccl import nccl_notes
@@ -15,6 +16,7 @@ def notes_of(evidence: Evidence) -> tuple[Cause, ...]:
     """Return the notes on a run, in the form of causes; each is said once."""
     return (
         *nccl_notes(evidence),
+        *nvlink_notes(evidence),
         *_redirects(evidence),
         *_acs_unread(evidence),
         *_kernel_log(evidence),

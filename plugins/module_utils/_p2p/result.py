@@ -16,7 +16,7 @@ from typing import Any
 
 from .all_to_all_record import AllToAll
 from .decode import Reader, malformed
-from .gpu_record import Driver, Gpu, GpuLink, GpuProcess
+from .gpu_record import Driver, Gpu, GpuCounters, GpuLink, GpuProcess, GpuState
 
 # One import for all users of the result, wherever its parts are kept.
 __all__ = [
@@ -43,8 +43,10 @@ __all__ = [
     "Correctness",
     "Driver",
     "Gpu",
+    "GpuCounters",
     "GpuLink",
     "GpuProcess",
+    "GpuState",
     "Hop",
     "Latency",
     "NcclUse",

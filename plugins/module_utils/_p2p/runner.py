@@ -8,6 +8,7 @@ A pair that hangs or dies costs that pair; the result stays valid and says what 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -19,8 +20,8 @@ from typing import Callable
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
 from .._host.files import read_text
-from .._host.kernel_log import KernelLog
 from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devices
+from .._host.userspace import library_releases, loaded_release
 from .causes import causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
 from .child import child_environment
@@ -35,7 +36,18 @@ from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
 from .pattern import seed_of
 from .protocol import Job, Measurement
-from .result import NOT_APPLICABLE, PASS, WARN, AllToAll, Capability, Driver, Gpu, Pair, Result
+from .result import (
+    NOT_APPLICABLE,
+    PASS,
+    WARN,
+    AllToAll,
+    Capability,
+    Driver,
+    Gpu,
+    GpuCounters,
+    Pair,
+    Result,
+)
 from .sampling import QUICK, THOROUGH
 from .schedule import rounds_of
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
@@ -48,7 +60,7 @@ from .verdict import (
     latency_of,
     with_opposites,
 )
-from .watch import words_since
+from .watch import Watch
 
 _DEFAULT_BYTES = 256 << 20
 _QUICK_BYTES = 32 << 20
@@ -107,14 +119,15 @@ def verify(
         DeviceUnknown, GpusBusy: refused before anything was measured.
     """
     begin = time.monotonic()
-    with KernelLog(root) as log:
+    with contextlib.closing(Watch(root, nvml)) as watch:
         ours = os.environ if environment is None else environment
         run = _Run(nvml, options, root, child_environment(ours))
+        watch.count(subject.index for subject in run.subjects)
         pairs = with_nccl(run.pairs(on_progress), read_gates(root, ours, len(run.subjects)))
         groups = groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN))
         together = run.all_to_all(groups, pairs)
-        kernel = words_since(log)
-    gpus = run.gpus()
+        kernel = watch.words()
+        gpus = run.gpus(watch.counters())
     subjects = run.subjects
     evidence = Evidence(
         driver=driver,
@@ -126,6 +139,8 @@ def verify(
         upstream=run.upstream,
         acs=run.acs,
         kernel=kernel,
+        loaded_release=loaded_release(root),
+        libraries=library_releases(root),
     )
     return Result(
         host=(read_text(root / "proc/sys/kernel/hostname") or os.uname().nodename).strip(),
@@ -174,12 +189,15 @@ class _Run:
         self.shared_bridges: dict[tuple[int, int], str] = {}
         self.payload_bytes = 0
 
-    def gpus(self) -> tuple[Gpu, ...]:
+    def gpus(self, counters: Mapping[int, GpuCounters]) -> tuple[Gpu, ...]:
         """Return the GPUs with their links as read under load where that happened."""
+        confidential = self._nvml.confidential_compute()
         return tuple(
             subject.to_gpu(
                 self._loaded_links.get(subject.index, subject.nvml.link),
                 under_load=subject.index in self._loaded_links,
+                state=subject.state(confidential),
+                counters=counters[subject.index],
             )
             for subject in self.subjects
         )

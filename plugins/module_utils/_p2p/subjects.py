@@ -11,10 +11,11 @@ from pathlib import Path
 
 from .._gpu.generation import generation_of, is_supported
 from .._gpu.nvml import NvmlDevice
+from .._host.console import Console, read_console
 from .._host.errors import GpufleetError
 from .._host.iommu import IommuGroup, group_of
 from .._host.pci import Link, PciDevice, matches, normalise_bdf
-from .result import NO_IOMMU, Gpu, GpuLink, GpuProcess
+from .result import NO_IOMMU, Gpu, GpuCounters, GpuLink, GpuProcess, GpuState
 from .verdict import GENERATION_UNSUPPORTED, MIXED_GENERATIONS
 
 _UNKNOWN_LINK = Link(None, None)
@@ -35,6 +36,7 @@ class Subject:
     nvml: NvmlDevice
     pci: PciDevice
     group: IommuGroup | None
+    console: Console
 
     @property
     def index(self) -> int:
@@ -51,7 +53,23 @@ class Subject:
         """The type of its IOMMU group, or ``none``."""
         return NO_IOMMU if self.group is None else self.group.type
 
-    def to_gpu(self, link: Link, *, under_load: bool) -> Gpu:
+    def state(self, confidential_compute: bool | None) -> GpuState:
+        """Return what the GPU is set to."""
+        device, console = self.nvml, self.console
+        return GpuState(
+            compute_mode=device.compute_mode,
+            mig=device.mig,
+            confidential_compute=confidential_compute,
+            boot_vga=console.boot_vga,
+            framebuffers=console.framebuffers,
+            connectors=console.connectors,
+            nvlink_ports=len(device.nvlinks),
+            nvlink_active=sum(link.active for link in device.nvlinks),
+        )
+
+    def to_gpu(
+        self, link: Link, *, under_load: bool, state: GpuState, counters: GpuCounters
+    ) -> Gpu:
         """Return the GPU as the result has it, with its link as last read."""
         device = self.nvml
         most = device.max_link if device.max_link != _UNKNOWN_LINK else self.pci.max_link
@@ -71,6 +89,8 @@ class Subject:
                 GpuProcess(process.pid, process.name, process.memory_bytes)
                 for process in device.processes
             ),
+            state=state,
+            counters=counters,
         )
 
 
@@ -91,7 +111,12 @@ def subjects_of(
         DeviceUnknown: a selector names no GPU.
     """
     found = [
-        Subject(device, pci_devices[device.bdf], group_of(root, device.bdf))
+        Subject(
+            device,
+            pci_devices[device.bdf],
+            group_of(root, device.bdf),
+            read_console(root, device.bdf),
+        )
         for device in nvml_devices
         if device.bdf in pci_devices and matches(pci_devices[device.bdf], gpu_match)
     ]

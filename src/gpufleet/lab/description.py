@@ -19,6 +19,9 @@ CPU_VENDORS = ("intel", "amd")
 PORT_KINDS = ("root_port", "switch")
 GENERATIONS = (1, 2, 3, 4, 5, 6)
 WIDTHS = (1, 2, 4, 8, 16)
+COMPUTE_MODES = ("default", "prohibited", "exclusive_process")
+NVLINK_PORTS_AT_MOST = 18
+ERRORS_PER_TRANSFER_AT_MOST = 16
 # QEMU's x3130 and xio3130 answer 2.5 GT/s x1 in LnkCap and LnkSta, whatever is behind them.
 SWITCH_GENERATION = 1
 SWITCH_WIDTH = 1
@@ -74,8 +77,20 @@ class NvLink:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """How many errors of each kind a GPU counts for every transfer it takes part in."""
+
+    pcie_replays: int = 0
+    ecc_corrected: int = 0
+    ecc_uncorrected: int = 0
+
+
+@dataclass(frozen=True)
 class Gpu:
-    """One GPU behind the port of that id; sizes in bytes."""
+    """One GPU behind the port of that id; sizes in bytes.
+
+    ``nvlink_ports`` are the card's; those beyond its links are inactive.
+    """
 
     name: str
     uuid: str
@@ -88,6 +103,10 @@ class Gpu:
     numa_node: int
     display: bool
     nvlink: tuple[NvLink, ...]
+    nvlink_ports: int
+    ecc: bool
+    compute_mode: str
+    errors_per_transfer: Errors
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,7 @@ class HostDescription:
     """One lab machine, as lab/hosts/*.json spells it; GPUs are in bus order.
 
     ``socket_share`` is how much of a link's rate GPUs of different NUMA nodes get to each other.
+    ``confidential_compute`` is None where the driver does not know of it.
     """
 
     name: str
@@ -115,6 +135,7 @@ class HostDescription:
     simulated_free_bytes: int
     socket_share: float
     latency_us: Latency
+    confidential_compute: bool | None
 
     def as_emulated(self, fastest_generation: int) -> HostDescription:
         """Return the machine that QEMU can really show, for a root port of at most that gen.
@@ -141,6 +162,8 @@ class HostDescription:
         for port in document["ports"]:
             if port["parent"] is None:
                 del port["parent"], port["downstream"], port["peer_share"]
+        if self.confidential_compute is None:
+            del document["confidential_compute"]
         return json.dumps(document, indent=2) + "\n"
 
 
@@ -196,6 +219,9 @@ def parse_description(text: str, *, source: str = "description") -> HostDescript
         simulated_free_bytes=document.integer("simulated_free_bytes", 1 << 20),
         socket_share=document.share("socket_share", default=_SOCKET_SHARE),
         latency_us=Latency(latency.number("off"), latency.number("on")),
+        confidential_compute=document.boolean("confidential_compute", default=False)
+        if document.has("confidential_compute")
+        else None,
     )
     document.close()
     driver.close()
@@ -230,6 +256,10 @@ def _parse_port(section: _Section) -> Port:
 
 def _parse_gpu(section: _Section) -> Gpu:
     capability = section.integers("compute_capability", 2)
+    nvlink = tuple(
+        _parse_nvlink(bridge) for bridge in section.sections("nvlink", may_be_empty=True)
+    )
+    links = sum(bridge.links for bridge in nvlink)
     gpu = Gpu(
         name=section.text("name"),
         uuid=section.matching("uuid", _UUID),
@@ -241,12 +271,29 @@ def _parse_gpu(section: _Section) -> Gpu:
         width=section.one_of("width", WIDTHS),
         numa_node=section.integer("numa_node", 0, default=0),
         display=section.boolean("display", default=False),
-        nvlink=tuple(
-            _parse_nvlink(bridge) for bridge in section.sections("nvlink", may_be_empty=True)
-        ),
+        nvlink=nvlink,
+        nvlink_ports=section.integer("nvlink_ports", links, NVLINK_PORTS_AT_MOST, default=links),
+        ecc=section.boolean("ecc", default=False),
+        compute_mode=section.one_of("compute_mode", COMPUTE_MODES)
+        if section.has("compute_mode")
+        else COMPUTE_MODES[0],
+        errors_per_transfer=_parse_errors(section.section("errors_per_transfer"))
+        if section.has("errors_per_transfer")
+        else Errors(),
     )
     section.close()
     return gpu
+
+
+def _parse_errors(section: _Section) -> Errors:
+    most = ERRORS_PER_TRANSFER_AT_MOST
+    errors = Errors(
+        pcie_replays=section.integer("pcie_replays", 0, most, default=0),
+        ecc_corrected=section.integer("ecc_corrected", 0, most, default=0),
+        ecc_uncorrected=section.integer("ecc_uncorrected", 0, most, default=0),
+    )
+    section.close()
+    return errors
 
 
 def _parse_nvlink(section: _Section) -> NvLink:
@@ -359,6 +406,10 @@ class _Section:
         return _invalid(
             f"{self._where}: {key}", json.dumps(value), want, "correct the value in the description"
         )
+
+    def has(self, key: str) -> bool:
+        """Return whether the key is there and not taken yet."""
+        return key in self._data
 
     def integer(
         self, key: str, least: int, most: int | None = None, *, default: int | None = None

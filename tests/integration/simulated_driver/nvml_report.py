@@ -61,6 +61,9 @@ def _device(handle: Any) -> Any:
         "compute_mode": pynvml.nvmlDeviceGetComputeMode(handle),
         "mig": _ask(pynvml.nvmlDeviceGetMigMode, handle),
         "ecc": _ask(pynvml.nvmlDeviceGetEccMode, handle),
+        "ecc_errors": [
+            _ask(pynvml.nvmlDeviceGetTotalEccErrors, handle, kind, 0) for kind in (0, 1)
+        ],
         "replays": pynvml.nvmlDeviceGetPcieReplayCounter(handle),
         "processes": [
             len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)),
@@ -80,6 +83,7 @@ def report() -> Any:
         pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
     ]
     return {
+        "confidential": _ask(lambda: pynvml.nvmlSystemGetConfComputeState().ccFeature),
         "driver": pynvml.nvmlSystemGetDriverVersion(),
         "nvml": pynvml.nvmlSystemGetNVMLVersion(),
         "cuda": pynvml.nvmlSystemGetCudaDriverVersion(),

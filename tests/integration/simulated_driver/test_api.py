@@ -142,10 +142,12 @@ def test_nvml_structures(machine: Any) -> None:
         "compute_mode": 0,
         "mig": {"error": 3},
         "ecc": {"error": 3},
+        "ecc_errors": [{"error": 3}] * 2,
         "replays": 0,
         "processes": [0, 0],
         "nvlinks": [{"error": 3}] * 5,
     }
+    assert seen["confidential"] == {"error": 3}
     assert seen["p2p_read"] == [[None, 0], [0, None]]
     assert seen["topology"] == [[0, 30], [30, 0]]
 

@@ -121,6 +121,46 @@ def test_nvlink_works_with_the_stock_module_behind_a_translating_iommu(
     assert machine.cuda("rates", 0, 1)["on"] == pytest.approx(4 * 14.0625 * 0.97, rel=0.02)
 
 
+def test_ports_without_a_bridge_are_inactive(make_machine: Callable[..., Any]) -> None:
+    description = load_description("alpha")
+    description["gpus"][0]["nvlink_ports"] = 4
+    machine = make_machine(description)
+    assert machine.nvml()["devices"][0]["nvlinks"] == [0, 0, 0, 0, {"error": 3}]
+
+
+def test_errors_are_counted_for_each_transfer_over_all_processes(
+    make_machine: Callable[..., Any],
+) -> None:
+    description = load_description("alpha")
+    description["gpus"][1].update(
+        ecc=True, errors_per_transfer={"pcie_replays": 2, "ecc_corrected": 1}
+    )
+    machine = make_machine(description)
+    device = machine.nvml()["devices"][1]
+    assert (device["replays"], device["ecc_errors"], device["ecc"]) == (0, [0, 0], [1, 1])
+    assert machine.cuda("transfer", 0, 1) == ALL_RIGHT
+    device = machine.nvml()["devices"][1]
+    assert device["replays"] == 2 * device["ecc_errors"][0] > 0
+    assert device["ecc_errors"][1] == 0
+    assert machine.nvml()["devices"][0]["replays"] == 0
+
+
+def test_between_confidential_gpus_there_is_no_access(make_machine: Callable[..., Any]) -> None:
+    machine = make_machine({**load_description("alpha"), "confidential_compute": True})
+    seen = machine.nvml()
+    assert seen["confidential"] == 1
+    assert seen["p2p_read"] == [[None, 1], [1, None]]
+
+
+def test_a_prohibited_gpu_takes_no_context(make_machine: Callable[..., Any]) -> None:
+    description = load_description("alpha")
+    description["gpus"][0]["compute_mode"] = "prohibited"
+    machine = make_machine(description)
+    assert machine.nvml()["devices"][0]["compute_mode"] == 2
+    denied = {"call": "cuDevicePrimaryCtxRetain", "error": 46}
+    assert machine.cuda("transfer", 0, 1) == denied
+
+
 def test_module_not_loaded(machine: Any) -> None:
     (machine.tree.root / VERSION_FILE).unlink()
     assert machine.cuda("initialise") == {"result": 100, "count": 3}

@@ -98,6 +98,7 @@ def test_this_machines_verdict_is_the_exit_code(
     [
         ("gpus_busy", 3),
         ("nvml_unavailable", 3),
+        ("userspace_mismatch", 3),
         ("device_unknown", 2),
         ("verification_died", 1),
     ],

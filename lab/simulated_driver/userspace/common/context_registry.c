@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/host_description.h"
+#include "common/run_directory.h"
 #include "common/text_file.h"
 
 static bool registered[MAXIMUM_GPUS];
@@ -33,17 +34,6 @@ static void remove_all(void)
 		context_registry_remove(gpu);
 }
 
-static void make_directories(void)
-{
-	static const char *const parts[] = { "/run", "/run/gpufleet-lab",
-					     "/run/gpufleet-lab/contexts" };
-	char path[PATH_MAX];
-
-	for (size_t index = 0; index < sizeof(parts) / sizeof(parts[0]); index++)
-		if (path_format(path, sizeof(path), "%s%s", tree_root(), parts[index]))
-			mkdir(path, 0755);
-}
-
 void context_registry_add(int gpu)
 {
 	char path[PATH_MAX];
@@ -51,7 +41,7 @@ void context_registry_add(int gpu)
 
 	if (!entry_path(path, gpu))
 		return;
-	make_directories();
+	run_directory_make("contexts");
 	file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
 	if (file < 0)
 		return;

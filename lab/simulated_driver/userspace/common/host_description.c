@@ -126,6 +126,51 @@ static bool read_nvlink(struct gpu_description *gpu, const struct json_value *li
 	return true;
 }
 
+static bool read_compute_mode(struct gpu_description *gpu, const char *name)
+{
+	static const struct {
+		const char *name;
+		enum compute_mode mode;
+	} modes[] = {
+		{ "default", COMPUTE_DEFAULT },
+		{ "prohibited", COMPUTE_PROHIBITED },
+		{ "exclusive_process", COMPUTE_EXCLUSIVE_PROCESS },
+	};
+
+	for (size_t index = 0; index < sizeof(modes) / sizeof(modes[0]); index++) {
+		if (strcmp(name, modes[index].name) == 0) {
+			gpu->compute_mode = modes[index].mode;
+			return true;
+		}
+	}
+	return complain("no such compute_mode", name);
+}
+
+/* What a card has beside its memory and links; all of it may be left out. */
+static bool read_extras(struct gpu_description *gpu, const struct json_value *value)
+{
+	static const char *const kinds[ERROR_KINDS] = { "pcie_replays", "ecc_corrected",
+							"ecc_uncorrected" };
+	const struct json_value *errors = json_member(value, "errors_per_transfer");
+	unsigned int links = 0;
+
+	for (size_t index = 0; index < gpu->nvlink_count; index++)
+		links += gpu->nvlink[index].links;
+	gpu->nvlink_ports = (unsigned int)json_number(value, "nvlink_ports", links);
+	if (gpu->nvlink_ports < links || gpu->nvlink_ports > MAXIMUM_NVLINKS)
+		return complain("nvlink_ports must be at least its links, and at most 18",
+				gpu->name);
+	gpu->ecc = json_boolean(value, "ecc", false);
+	for (int kind = 0; errors && kind < ERROR_KINDS; kind++) {
+		double number = json_number(errors, kinds[kind], 0);
+
+		if (number < 0 || number > MAXIMUM_ERRORS_PER_TRANSFER)
+			return complain("errors_per_transfer must be 0 to 16", gpu->name);
+		gpu->errors_per_transfer[kind] = (unsigned int)number;
+	}
+	return read_compute_mode(gpu, json_string(value, "compute_mode", "default"));
+}
+
 static bool read_gpu(struct host_description *host, const struct json_value *ports,
 		     const struct json_value *value)
 {
@@ -152,7 +197,7 @@ static bool read_gpu(struct host_description *host, const struct json_value *por
 		return complain("memory_bytes, bar1_bytes, gen or width is wrong", gpu->name);
 	gpu->numa_node = (int)json_number(value, "numa_node", 0);
 	gpu->display = json_boolean(value, "display", false);
-	return read_nvlink(gpu, json_member(value, "nvlink"));
+	return read_nvlink(gpu, json_member(value, "nvlink")) && read_extras(gpu, value);
 }
 
 static bool read_gpus(struct host_description *host, const struct json_value *ports,
@@ -176,6 +221,8 @@ static bool read_figures(struct host_description *host, const struct json_value 
 
 	if (json_number(root, "schema", 0) != 1)
 		return complain("must be 1", "schema");
+	host->knows_confidential_compute = json_member(root, "confidential_compute") != NULL;
+	host->confidential_compute = json_boolean(root, "confidential_compute", false);
 	host->cpu_is_amd = strcmp(json_string(root, "cpu_vendor", ""), "amd") == 0;
 	host->cuda_version = (int)json_number(json_member(root, "driver"), "cuda", 13020);
 	host->link_payload_bytes = (unsigned int)json_number(root, "link_payload_bytes", 256);

@@ -32,6 +32,12 @@ struct nvlink_peer {
 	double bytes_per_second_per_link;
 };
 
+/* NVML's nvmlComputeMode_t. */
+enum compute_mode { COMPUTE_DEFAULT = 0, COMPUTE_PROHIBITED = 2, COMPUTE_EXCLUSIVE_PROCESS = 3 };
+
+enum error_kind { ERROR_PCIE_REPLAY, ERROR_ECC_CORRECTED, ERROR_ECC_UNCORRECTED, ERROR_KINDS };
+#define MAXIMUM_ERRORS_PER_TRANSFER 16
+
 struct gpu_description {
 	char name[96];
 	char uuid[48];			/* GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx */
@@ -44,6 +50,10 @@ struct gpu_description {
 	bool display;
 	struct nvlink_peer nvlink[MAXIMUM_NVLINK_PEERS];
 	size_t nvlink_count;
+	unsigned int nvlink_ports;	/* of the card; those beyond its links are inactive */
+	bool ecc;			/* has error-correcting memory, and counts its errors */
+	enum compute_mode compute_mode;
+	unsigned int errors_per_transfer[ERROR_KINDS];
 };
 
 struct host_description {
@@ -52,6 +62,7 @@ struct host_description {
 	struct gpu_description gpus[MAXIMUM_GPUS];
 	size_t gpu_count;
 	bool cpu_is_amd;
+	bool knows_confidential_compute, confidential_compute;
 	int cuda_version;		/* as cuDriverGetVersion: 13020 = 13.2 */
 	unsigned int link_payload_bytes;
 	double socket_share;		/* of a link's rate that peers get across NUMA nodes */

@@ -121,7 +121,8 @@ static enum generation generation_of(const struct gpu_description *gpu)
 
 bool machine_claims_peer_access(const struct machine *machine, int from, int to)
 {
-	return from != to &&
+	/* Between confidential GPUs there is none over PCIe, whatever the module. */
+	return from != to && !machine->host.confidential_compute &&
 	       (machine->peer_to_peer_patched || machine_nvlink(machine, from, to) != NULL);
 }
 
@@ -135,6 +136,8 @@ bool machine_peer_access_works(const struct machine *machine, int from, int to)
 	const struct gpu_description *a = &machine->host.gpus[from];
 	const struct gpu_description *b = &machine->host.gpus[to];
 
+	if (machine->host.confidential_compute)
+		return false;
 	if (machine_nvlink(machine, from, to))
 		return true;
 	return machine->peer_to_peer_patched && !machine->gpus[from].iommu_translates &&

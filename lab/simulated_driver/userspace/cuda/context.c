@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/context_registry.h"
 #include "cuda/simulation.h"
@@ -131,13 +132,27 @@ struct context *usable_context(CUresult *error)
 	return *error ? NULL : thread_context;
 }
 
+/* Whether the compute mode keeps this process out: always, or while another has a context. */
+static bool is_taken(int gpu)
+{
+	enum compute_mode mode = machine->host.gpus[gpu].compute_mode;
+	pid_t pids[2];
+	size_t count;
+
+	if (mode != COMPUTE_EXCLUSIVE_PROCESS)
+		return mode == COMPUTE_PROHIBITED;
+	count = context_registry_list(gpu, pids, 2);
+	return count > 1 || (count == 1 && pids[0] != getpid());
+}
+
 static bool device_is_denied(CUdevice device)
 {
 	const struct fault *fault = &machine->fault;
 
-	return fault->kind == FAULT_ERROR && fault->error_code == CUDA_ERROR_DEVICE_UNAVAILABLE &&
-	       ((fault->from < 0 && fault->to < 0) || fault->from == gpu_of(device) ||
-		fault->to == gpu_of(device));
+	return is_taken(gpu_of(device)) ||
+	       (fault->kind == FAULT_ERROR && fault->error_code == CUDA_ERROR_DEVICE_UNAVAILABLE &&
+		((fault->from < 0 && fault->to < 0) || fault->from == gpu_of(device) ||
+		 fault->to == gpu_of(device)));
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)

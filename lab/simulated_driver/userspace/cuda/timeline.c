@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/error_counters.h"
 #include "cuda/simulation.h"
 
 /* Of a card's own memory; only its being far above any link matters. */
@@ -108,6 +109,8 @@ double timeline_peer(int from, int to, double earliest, size_t bytes, double fac
 	const struct machine *machine = simulation_machine();
 	struct link_path path = link_path_between(machine, from, to);
 
+	error_counters_transfer(&machine->host, from);
+	error_counters_transfer(&machine->host, to);
 	return timeline_transfer(&path, earliest, machine->host.latency_on, bytes,
 				 factor * injected_factor(from, to));
 }

@@ -48,6 +48,12 @@ typedef struct {
 typedef struct { unsigned long long bar1Total, bar1Free, bar1Used; } nvmlBAR1Memory_t;
 
 typedef struct {
+	unsigned int environment;	/* 0 none, 1 simulated, 2 production */
+	unsigned int ccFeature;		/* 0 off, 1 on */
+	unsigned int devToolsMode;
+} nvmlConfComputeSystemState_t;
+
+typedef struct {
 	unsigned int pid;
 	unsigned long long usedGpuMemory;
 	unsigned int gpuInstanceId, computeInstanceId;
@@ -76,6 +82,7 @@ EXPORT nvmlReturn_t nvmlSystemGetDriverVersion(char *text, unsigned int length);
 EXPORT nvmlReturn_t nvmlSystemGetNVMLVersion(char *text, unsigned int length);
 EXPORT nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version);
 EXPORT nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version);
+EXPORT nvmlReturn_t nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state);
 EXPORT nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int length);
 EXPORT nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count);
 EXPORT nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device);
@@ -98,6 +105,8 @@ EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, int *mode);
 EXPORT nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current,
 					 unsigned int *pending);
 EXPORT nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, int *current, int *pending);
+EXPORT nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int type, int counter,
+						unsigned long long *count);
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device,
 							    unsigned int *count,
 							    nvmlProcessInfo_t *processes);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/context_registry.h"
+#include "common/error_counters.h"
 #include "nvml/session.h"
 
 /* What the driver keeps for itself of a card's memory. */
@@ -150,7 +151,7 @@ nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, int *mode)
 	nvmlReturn_t result = session_device(device, mode, &gpu);
 
 	if (!result)
-		*mode = 0;
+		*mode = (int)described(gpu)->compute_mode;
 	return result;
 }
 
@@ -168,7 +169,29 @@ nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t device, int *current, int *pendin
 	int gpu;
 	nvmlReturn_t result = session_device(device, current && pending ? current : NULL, &gpu);
 
-	return result ? result : NVML_ERROR_NOT_SUPPORTED;
+	if (result)
+		return result;
+	if (!described(gpu)->ecc)
+		return NVML_ERROR_NOT_SUPPORTED;
+	*current = *pending = 1;
+	return NVML_SUCCESS;
+}
+
+/* Counted since the driver was loaded (volatile, 0) or for good (aggregate, 1): here the same. */
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int type, int counter,
+					 unsigned long long *count)
+{
+	int gpu;
+	nvmlReturn_t result = session_device(device, count, &gpu);
+
+	if (result)
+		return result;
+	if (type < 0 || type > 1 || counter < 0 || counter > 1)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (!described(gpu)->ecc)
+		return NVML_ERROR_NOT_SUPPORTED;
+	*count = error_counters_read(gpu, type ? ERROR_ECC_UNCORRECTED : ERROR_ECC_CORRECTED);
+	return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /* PCIe links, peer-to-peer status, topology, NVLink. */
 
+#include "common/error_counters.h"
 #include "common/link_path.h"
 #include "nvml/session.h"
 
@@ -60,7 +61,7 @@ nvmlReturn_t nvmlDeviceGetPcieReplayCounter(nvmlDevice_t device, unsigned int *v
 	nvmlReturn_t result = session_device(device, value, &gpu);
 
 	if (!result)
-		*value = 0;
+		*value = (unsigned int)error_counters_read(gpu, ERROR_PCIE_REPLAY);
 	return result;
 }
 
@@ -104,11 +105,15 @@ nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t first, nvmlDevice_
 	return result;
 }
 
-/* The peer at the other end of a link: links are numbered through the peers in order. */
+/*
+ * The peer at the other end of a link: links are numbered through the peers in order. A port
+ * behind them that nothing is plugged into is inactive and has no peer.
+ */
 static nvmlReturn_t find_nvlink(nvmlDevice_t device, unsigned int link, const void *answer,
 				const struct nvlink_peer **peer)
 {
 	const struct gpu_description *described;
+	unsigned int ports;
 	int gpu;
 	nvmlReturn_t result = session_device(device, answer, &gpu);
 
@@ -117,14 +122,17 @@ static nvmlReturn_t find_nvlink(nvmlDevice_t device, unsigned int link, const vo
 	if (link >= MAXIMUM_NVLINKS)
 		return NVML_ERROR_INVALID_ARGUMENT;
 	described = &session_machine()->host.gpus[gpu];
+	ports = described->nvlink_ports;
 	for (size_t index = 0; index < described->nvlink_count; index++) {
 		if (link < described->nvlink[index].links) {
 			*peer = &described->nvlink[index];
 			return NVML_SUCCESS;
 		}
 		link -= described->nvlink[index].links;
+		ports -= described->nvlink[index].links;
 	}
-	return NVML_ERROR_NOT_SUPPORTED;
+	*peer = NULL;
+	return link < ports ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
 }
 
 nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned int link, int *active)
@@ -133,7 +141,7 @@ nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t device, unsigned int link, in
 	nvmlReturn_t result = find_nvlink(device, link, active, &peer);
 
 	if (!result)
-		*active = 1;
+		*active = peer != NULL;
 	return result;
 }
 
@@ -156,6 +164,8 @@ nvmlReturn_t nvmlDeviceGetNvLinkRemotePciInfo_v2(nvmlDevice_t device, unsigned i
 
 	if (result)
 		return result;
+	if (!peer)
+		return NVML_ERROR_NOT_SUPPORTED;
 	if (peer->gpu >= session_machine()->gpu_count)
 		return NVML_ERROR_NOT_FOUND;
 	fill_pci_info(&session_machine()->gpus[peer->gpu], info);
@@ -167,9 +177,10 @@ nvmlReturn_t nvmlDeviceGetNvLinkRemoteDeviceType(nvmlDevice_t device, unsigned i
 	const struct nvlink_peer *peer;
 	nvmlReturn_t result = find_nvlink(device, link, type, &peer);
 
-	if (!result)
-		*type = REMOTE_IS_GPU;
-	return result;
+	if (result || !peer)
+		return result ? result : NVML_ERROR_NOT_SUPPORTED;
+	*type = REMOTE_IS_GPU;
+	return NVML_SUCCESS;
 }
 
 static nvmlReturn_t nvlink_speed(nvmlDevice_t device, unsigned int link, unsigned int *megabytes)
@@ -177,16 +188,17 @@ static nvmlReturn_t nvlink_speed(nvmlDevice_t device, unsigned int link, unsigne
 	const struct nvlink_peer *peer;
 	nvmlReturn_t result = find_nvlink(device, link, megabytes, &peer);
 
-	if (!result)
-		*megabytes = (unsigned int)(peer->bytes_per_second_per_link / BYTES_PER_MEGABYTE);
-	return result;
+	if (result || !peer)
+		return result ? result : NVML_ERROR_NOT_SUPPORTED;
+	*megabytes = (unsigned int)(peer->bytes_per_second_per_link / BYTES_PER_MEGABYTE);
+	return NVML_SUCCESS;
 }
 
 static nvmlReturn_t field_value(nvmlDevice_t device, int gpu, nvmlFieldValue_t *value)
 {
 	const struct gpu_description *described = &session_machine()->host.gpus[gpu];
 	const struct nvlink_peer *peer;
-	unsigned int links = 0;
+	nvmlReturn_t result;
 
 	value->valueType = VALUE_UNSIGNED_INT;
 	switch (value->fieldId) {
@@ -195,12 +207,11 @@ static nvmlReturn_t field_value(nvmlDevice_t device, int gpu, nvmlFieldValue_t *
 	case FIELD_NVLINK_SPEED_MBPS_COMMON:
 		return nvlink_speed(device, 0, &value->value.uiVal);
 	case FIELD_NVLINK_GET_STATE:
-		value->value.uiVal = 1;
-		return find_nvlink(device, value->scopeId, value, &peer);
+		result = find_nvlink(device, value->scopeId, value, &peer);
+		value->value.uiVal = !result && peer;
+		return result;
 	case FIELD_NVLINK_LINK_COUNT:
-		for (size_t index = 0; index < described->nvlink_count; index++)
-			links += described->nvlink[index].links;
-		value->value.uiVal = links;
+		value->value.uiVal = described->nvlink_ports;
 		return NVML_SUCCESS;
 	default:
 		if (value->fieldId >= FIELD_NVLINK_SPEED_MBPS_FIRST &&

@@ -148,6 +148,23 @@ nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version)
 	return nvmlSystemGetCudaDriverVersion(version);
 }
 
+nvmlReturn_t nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state)
+{
+	const struct machine *machine = session_machine();
+
+	if (!machine)
+		return NVML_ERROR_UNINITIALIZED;
+	if (!state)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (!machine->host.knows_confidential_compute)
+		return NVML_ERROR_NOT_SUPPORTED;
+	*state = (nvmlConfComputeSystemState_t){
+		.environment = machine->host.confidential_compute ? 2 : 0,
+		.ccFeature = machine->host.confidential_compute,
+	};
+	return NVML_SUCCESS;
+}
+
 nvmlReturn_t nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned int length)
 {
 	char path[64], line[256];

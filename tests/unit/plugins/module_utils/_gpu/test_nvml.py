@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import (
+    Counters,
     NvmlUnavailable,
     open_nvml,
 )
@@ -22,7 +23,10 @@ FAKE = """
 import types
 
 class NVMLError(Exception):
-    pass
+    value = 3
+
+class VersionMismatch(NVMLError):
+    value = 18
 
 def nvmlInit(): pass
 def nvmlShutdown(): pass
@@ -87,6 +91,54 @@ def test_status_words_are_nvidia_smis(carried: str) -> None:
     with open_nvml(carried) as nvml:
         status = nvml.p2p_status(0, 1)
     assert status == {"read": "OK", "write": "CNS", "nvlink": "NS", "atomics": "U", "pci": "U"}
+
+
+def extend(carried: str, text: str) -> None:
+    with (Path(carried) / "pynvml.py").open("a") as stream:
+        stream.write(text)
+
+
+def test_counters_that_a_gpu_does_not_have_are_unknown(carried: str) -> None:
+    # This pynvml is older than the questions about ECC and confidential computing.
+    with open_nvml(carried) as nvml:
+        assert nvml.counters(0) == Counters(None, None, None)
+        assert nvml.confidential_compute() is None
+
+
+def test_counters_and_the_confidential_mode_of_a_gpu_that_has_them(carried: str) -> None:
+    extend(
+        carried,
+        """
+def nvmlDeviceGetPcieReplayCounter(handle): return 10 + handle
+def nvmlDeviceGetTotalEccErrors(handle, kind, counter):
+    assert counter == 0  # volatile
+    return 100 * (kind + 1)
+def nvmlSystemGetConfComputeState(): return types.SimpleNamespace(ccFeature=1)
+""",
+    )
+    with open_nvml(carried) as nvml:
+        assert nvml.counters(0) == Counters(11, 100, 200)
+        assert nvml.confidential_compute() is True
+
+
+def test_a_library_of_another_release_is_refused_with_both(carried: str, tmp_path: Path) -> None:
+    extend(carried, "\ndef nvmlInit(): raise VersionMismatch('Driver/library version mismatch')\n")
+    for name, text in {
+        "sys/module/nvidia/version": "595.58.03\n",
+        "usr/lib64/libnvidia-ml.so.1": "",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (tmp_path / "usr/lib64/libnvidia-ml.so.1").rename(tmp_path / "usr/lib64/libnvidia-ml.so.570.1")
+    (tmp_path / "usr/lib64/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.570.1")
+    with pytest.raises(NvmlUnavailable) as caught, open_nvml(carried, tmp_path):
+        pass
+    assert caught.value.code == "userspace_mismatch"
+    assert caught.value.read == (
+        "nvmlInit: Driver/library version mismatch; "
+        "module 595.58.03 (/sys/module/nvidia/version); libnvidia-ml.so.1 570.1"
+    )
 
 
 def test_a_missing_pynvml_is_a_refusal(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_only_what_was_said_since_then_is_read(tmp_path: Path) -> None:
     device = tmp_path / "dev/kmsg"
     device.parent.mkdir()
     device.write_bytes(KMSG)
-    with KernelLog(tmp_path) as log:
+    with closing(KernelLog(tmp_path)) as log:
         assert log.read() == Reading(())
         with device.open("ab") as stream:
             stream.write(b"3,343,1,-;first\n12,344,1,-;a program\n3,345,1,-;second\n")
@@ -109,7 +110,7 @@ def test_a_log_that_never_ends_is_cut(tmp_path: Path, monkeypatch: pytest.Monkey
     device = tmp_path / "dev/kmsg"
     device.parent.mkdir()
     device.write_bytes(b"")
-    with KernelLog(tmp_path) as log:
+    with closing(KernelLog(tmp_path)) as log:
         device.write_bytes(b"3,1,1,-;again and again\n" * 100_000)
         reading = log.read()
     assert reading.remark == "only the first 1 MiB were read"
@@ -117,7 +118,7 @@ def test_a_log_that_never_ends_is_cut(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_no_log_is_said_to_be_unread(tmp_path: Path) -> None:
-    with KernelLog(tmp_path) as log:
+    with closing(KernelLog(tmp_path)) as log:
         reading = log.read()
     assert reading == Reading(None, "/dev/kmsg: no such file or directory")
 
@@ -149,7 +150,7 @@ def test_dmesg_is_asked_where_the_device_is_closed(
     log = tmp_path / "log"
     log.write_text("[    1.000000] old\n")
     dmesg(f"cat {log}")
-    with KernelLog() as reader:
+    with closing(KernelLog()) as reader:
         log.write_text("[    1.000000] old\n[    2.000000] new\n")
         assert reader.read() == Reading(("new",))
         log.write_text("[    3.000000] cleared and begun anew\n")
@@ -160,7 +161,7 @@ def test_dmesg_is_asked_where_the_device_is_closed(
 
 def test_where_dmesg_is_refused_too_both_say_why(dmesg: Callable[[str], None]) -> None:
     dmesg("echo 'dmesg: read kernel buffer failed: Operation not permitted' >&2; exit 1")
-    with KernelLog() as log:
+    with closing(KernelLog()) as log:
         reading = log.read()
     assert reading.messages is None
     assert reading.remark == (

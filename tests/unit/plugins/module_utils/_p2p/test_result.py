@@ -31,6 +31,18 @@ INDEX = st.integers(0, 3)
 PROCESS = st.builds(schema.GpuProcess, st.integers(1, 99999), TEXT, COUNT)
 LINK = st.builds(schema.GpuLink, SMALL, SMALL, st.booleans(), SMALL, SMALL)
 HOP = st.builds(schema.Hop, TEXT, SMALL, SMALL, SMALL, SMALL, st.lists(TEXT).map(tuple))
+TEXTS = st.lists(TEXT, max_size=2).map(tuple)
+STATE_OF_GPU = st.builds(
+    schema.GpuState,
+    TEXT,
+    st.booleans(),
+    st.none() | st.booleans(),
+    st.booleans(),
+    TEXTS,
+    TEXTS,
+    st.integers(0, 18),
+    st.integers(0, 18),
+)
 RATE = st.floats(0, 1e6)
 SPREAD = st.none() | st.floats(0, 1)
 RATES = st.one_of(
@@ -85,6 +97,8 @@ RESULT = st.builds(
                 numa_node=SMALL,
                 display=st.booleans(),
                 processes=st.lists(PROCESS, max_size=2).map(tuple),
+                state=STATE_OF_GPU,
+                counters=st.builds(schema.GpuCounters, COUNT, COUNT, COUNT),
             )
             for index in range(4)
         )
