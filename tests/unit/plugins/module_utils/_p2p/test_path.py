@@ -145,21 +145,22 @@ def test_the_least_payload_of_the_path(tmp_path: Path, payload: int) -> None:
 def gpu(bdf: str, *links: NvLink) -> NvmlDevice:
     unknown = Link(None, None)
     return NvmlDevice(
-        0,
-        "GPU-x",
-        bdf,
-        "GPU",
-        (8, 6),
-        None,
-        None,
-        unknown,
-        unknown,
-        False,
-        "default",
-        False,
-        (),
-        links,
-        None,
+        index=0,
+        uuid="GPU-x",
+        bdf=bdf,
+        name="GPU",
+        compute_capability=(8, 6),
+        memory_bytes=None,
+        bar1_bytes=None,
+        link=unknown,
+        max_link=unknown,
+        display_attached=False,
+        display_active=False,
+        compute_mode="default",
+        mig=False,
+        processes=(),
+        nvlinks=links,
+        replay_count=None,
     )
 
 
