@@ -178,6 +178,10 @@ ansible_facts:
               would load (C(installed)), whether they are the same build (C(matches)), and the
               release of the userspace libraries.
             - C(modprobe_override) is the command that modprobe.d runs instead of loading the file.
+            - C(userspace_origin) tells how the libraries were installed - C(by) V(packages),
+              V(runfile), V(unknown), or V(null) without libraries - and by which packages.
+            - C(firmware) lists the releases whose GSP firmware is there, C(module_files) every
+              nvidia module below the running kernel's directory, whoever put it there.
             - C(nvml) tells whether NVML answered, C(nvml_error) why not.
           type: dict
           returned: success
@@ -195,6 +199,9 @@ ansible_facts:
             matches: true
             modprobe_override: null
             userspace_version: 595.58.03
+            userspace_origin: {by: packages, packages: [libcuda1]}
+            firmware: [595.58.03]
+            module_files: [updates/dkms/nvidia.ko]
             nvml: true
             nvml_version: 595.58.03
             nvml_error: null
@@ -214,6 +221,26 @@ ansible_facts:
                 arch: x86_64
                 status: installed
                 remarks: []
+        toolchain:
+          description:
+            - What drivers are built with here. C(distribution) is the ID of os-release, C(missing)
+              the tools that a build needs and that are not there.
+            - C(kernels) has a record for each installed kernel - its C(version), the C(compiler)
+              that built it, one of the same kind on this host (C(compiler_found)), the arguments
+              of its pci_resize_resource(), and the C(headers_package) that apt could install where
+              its headers are missing. What cannot be told is V(null).
+          type: dict
+          returned: success
+          sample:
+            distribution: debian
+            missing: []
+            kernels:
+              - release: 6.1.0-56-amd64
+                version: 6.1.192
+                compiler: gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0
+                compiler_found: gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0
+                resize_arguments: 4
+                headers_package: null
         disk:
           description: Bytes free to ordinary users, by path.
           type: dict

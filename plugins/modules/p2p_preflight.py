@@ -25,6 +25,27 @@ options:
       - Release of the driver to install. Without it the gates that guard a driver installation
         pass as not needed.
     type: str
+  driver:
+    description:
+      - The whole description of the build, C(p2p_driver); judged by its place in O(catalogue).
+        O(driver_version) comes from it where it is left out.
+    type: dict
+  driver_source:
+    description:
+      - What M(gpufleet.p2p.driver_source) returned for it, or the failure that it ended with; the
+        gate C(driver_source) then refuses by that error.
+    type: dict
+  catalogue:
+    description: The known builds, as C(files/catalogue.yml) of the role p2p_driver has them.
+    type: dict
+  compiles:
+    description: This host may have to compile the driver, since there is no build host.
+    type: bool
+    default: true
+  install_headers:
+    description: Missing headers that the host's archive has are going to be installed.
+    type: bool
+    default: false
   parameters:
     description: Kernel parameters that are to come into force.
     type: list
@@ -131,6 +152,16 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.catalogue import (
+    parse as parse_catalogue,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification import (
+    DriverBuild,
+    SpecificationInvalid,
+)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification import (
+    parse as parse_build,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main as run_module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.evaluate import evaluate
@@ -143,10 +174,18 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.gate impor
 def judge(module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result: every gate's answer and whether all passed."""
     options = module.params
+    source = options["driver_source"] or {}
+    told = "error" in source or "description" in source
+    build, refusal = _build(options["driver"])
     gates = evaluate(
         options["facts"],
         Intent(
-            driver_version=options["driver_version"],
+            driver_version=build.version if build else options["driver_version"],
+            build=build,
+            source=refusal or (source if told else None),
+            catalogue=parse_catalogue(options["catalogue"]) if options["catalogue"] else None,
+            compiles=options["compiles"],
+            install_headers=options["install_headers"],
             parameters=tuple(options["parameters"]),
             allow_busy=options["allow_busy"],
             allow_nvlink_loss=options["allow_nvlink_loss"],
@@ -156,6 +195,18 @@ def judge(module: AnsibleModule) -> dict[str, Any]:
         ),
     )
     return {"gates": [asdict(gate) for gate in gates], "passed": all(g.passed for g in gates)}
+
+
+def _build(
+    description: dict[str, Any] | None,
+) -> tuple[DriverBuild | None, dict[str, Any] | None]:
+    """Return the build, or what a failed driver_source would have told of its description."""
+    if not description:
+        return None, None
+    try:
+        return parse_build(description), None
+    except SpecificationInvalid as error:
+        return None, {"error": error.as_dict()}
 
 
 def _figures(figures: dict[str, Any]) -> dict[str, int]:
@@ -176,6 +227,11 @@ def main() -> None:
         {
             "facts": {"type": "dict", "required": True},
             "driver_version": {"type": "str"},
+            "driver": {"type": "dict"},
+            "driver_source": {"type": "dict"},
+            "catalogue": {"type": "dict"},
+            "compiles": {"type": "bool", "default": True},
+            "install_headers": {"type": "bool", "default": False},
             "parameters": {"type": "list", "elements": "str", "default": []},
             "allow_busy": {"type": "bool", "default": False},
             "allow_nvlink_loss": {"type": "bool", "default": False},

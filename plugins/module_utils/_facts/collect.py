@@ -19,6 +19,7 @@ from typing import Any
 from .._boot.detect import detect
 from .._driver import dkms
 from .._driver.identity import installed_module, loaded_module, modprobe_override
+from .._driver.presence import firmware_releases, module_files, userspace_origin
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
 from .._host.acs import AcsState, read_acs
 from .._host.cpu import read_cpu
@@ -30,6 +31,7 @@ from .._host.pci import DEFAULT_GPU_MATCH, normalise_bdf, read_devices
 from .._host.secure_boot import read_secure_boot
 from .._host.userspace import userspace_version
 from .gpus import gpu_records, matching_gpus
+from .toolchain import toolchain_record
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -78,6 +80,7 @@ def collect(
         "acs": [acs_record(read_acs(root, bdf)) for bdf in bridges],
         "driver": {**driver, **nvml_record},
         "dkms": dkms_record(root),
+        "toolchain": toolchain_record(root, kernel),
         "disk": free_bytes(root, _DISK_PATHS),
     }
 
@@ -157,6 +160,9 @@ def driver_record(root: Path, release: str) -> Record:
         "matches": None if running is None or on_disk is None else running == on_disk,
         "modprobe_override": modprobe_override(root, release, _MODULE),
         "userspace_version": userspace_version(root),
+        "userspace_origin": userspace_origin(root),
+        "firmware": firmware_releases(root),
+        "module_files": module_files(root, release),
     }
 
 

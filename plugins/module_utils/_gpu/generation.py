@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # CUDA C++ Programming Guide, appendix "Compute Capabilities": the first capability of each
 # architecture. 8.9 is Ada within major 8; 9.x is Hopper; 10.x to 12.x are Blackwell.
 _FIRST_CAPABILITY = (
@@ -36,10 +38,10 @@ def generation_of(compute_capability: tuple[int, int]) -> str:
     return "unknown"
 
 
-def is_supported(generation: str | None) -> bool:
-    """Return whether the peer-to-peer drivers work on this generation.
+def is_supported(generation: str | None, supported: Sequence[str] = SUPPORTED) -> bool:
+    """Return whether the peer-to-peer drivers work on this generation, or one for ``supported``.
 
     Consumer Turing and older accept the patch and then lose data. An unknown, newer one gets the
     benefit of the doubt: the measurement decides.
     """
-    return generation in SUPPORTED or generation in ("unknown", None)
+    return generation in supported or generation in ("unknown", None)

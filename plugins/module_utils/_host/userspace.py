@@ -43,12 +43,21 @@ def userspace_version(root: Path) -> str | None:
 
 def library_releases(root: Path) -> dict[str, str]:
     """Return the release of each of libcuda.so.1 and libnvidia-ml.so.1 that is there."""
-    found: dict[str, str] = {}
+    return {
+        name: match.group(1)
+        for name, path in library_files(root).items()
+        if (match := _VERSIONED.match(path.name))
+    }
+
+
+def library_files(root: Path) -> dict[str, Path]:
+    """Return the file, relative to ``root``, behind each of the two libraries that is there."""
+    found: dict[str, Path] = {}
     for library in _LIBRARIES:
         for directory in _LIBRARY_DIRECTORIES:
-            release = _release_behind(root, Path(directory) / f"{library}.1")
-            if release is not None:
-                found.setdefault(f"{library}.1", release)
+            file = _file_behind(root, Path(directory) / f"{library}.1")
+            if file is not None:
+                found.setdefault(f"{library}.1", file)
     return found
 
 
@@ -69,14 +78,13 @@ def loaded_release(root: Path) -> tuple[str | None, str]:
     return None, ""
 
 
-def _release_behind(root: Path, link: Path) -> str | None:
+def _file_behind(root: Path, link: Path) -> Path | None:
     """Follow ``link`` (relative to root), keeping absolute targets below root."""
     current = link
     for _link in range(_MAX_LINKS):
         path = root / current
         if not path.is_symlink():
-            match = _VERSIONED.match(current.name)
-            return match.group(1) if match and path.is_file() else None
+            return current if _VERSIONED.match(current.name) and path.is_file() else None
         target = str(path.readlink())
         joined = target.lstrip("/") if target.startswith("/") else str(current.parent / target)
         current = Path(os.path.normpath(joined))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .._boot import cmdline, conflicts
 from .._host.errors import GpufleetError
-from .gate import MIB, Facts, Gate, Intent, mib
+from .gate import FULL_BUILD_MIB, MIB, Facts, Gate, Intent, mib
 
 
 def boot_loader_supported(facts: Facts, intent: Intent) -> Gate:
@@ -80,7 +80,9 @@ def kernel_parameters_conflict(facts: Facts, intent: Intent) -> Gate:
 
 def disk_space(facts: Facts, intent: Intent) -> Gate:
     """There is room for sources, modules and the boot files of a trial beside the old ones."""
-    free, floor = facts["disk"], intent.minimum_free_mib
+    free, floor = facts["disk"], dict(intent.minimum_free_mib)
+    if intent.builds_full_source and "/var" in floor:
+        floor["/var"] = max(floor["/var"], FULL_BUILD_MIB)
     short = [path for path, least in floor.items() if free.get(path, 0) < least * MIB]
     return Gate(
         "disk_space",

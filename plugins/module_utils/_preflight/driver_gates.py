@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from .._host.kernel import release_order
-from .gate import Facts, Gate, Intent, not_needed
+from collections.abc import Mapping
+from typing import Any
+
+from .gate import Facts, Gate, Intent, needed_kernels, not_needed
 
 OWN_DKMS_NAME = "gpufleet-nvidia"
+_OTHER_WAY = {"packages": "runfile", "runfile": "packages"}
 # DKMS packages of NVIDIA's that do not write nvidia.ko: GPUDirect Storage and peer memory.
 _HARMLESS = frozenset({"nvidia-fs", "nvidia-peermem", "nvidia-peer-memory", "nvidia-gdrcopy"})
 
@@ -19,27 +22,39 @@ def kernel_headers(facts: Facts, intent: Intent) -> Gate:
     if intent.driver_version is None:
         return not_needed("kernel_headers", want)
     kernel = facts["kernel"]
-    running = kernel["release"]
-    later = [
-        release
-        for release in kernel["installed"]
-        if release_order(release) > release_order(running)
-    ]
-    needed = [running, *later]
+    needed = needed_kernels(facts)
     missing = [release for release in needed if release not in kernel["with_headers"]]
+    packages = {record["release"]: record["headers_package"] for record in _kernels(facts)}
+    found = [str(packages[release]) for release in missing if packages.get(release)]
+    installable = bool(missing) and len(found) == len(missing)
+    passed = not missing or (installable and intent.install_headers)
+    note = ""
+    if missing and passed:
+        note = f"to be installed: {', '.join(found)}"
+    elif not missing and len(needed) > 1:
+        later = ", ".join(needed[1:])
+        note = f"newer than the running kernel: {later}; DKMS builds for it when it boots"
     return Gate(
         "kernel_headers",
-        not missing,
+        passed,
         read=f"missing for {', '.join(missing)}" if missing else f"there for {', '.join(needed)}",
         want=want,
-        remedy=f"install the headers packages of {', '.join(missing)}, or remove kernels that are"
-        " not to be booted"
-        if missing
-        else "",
-        note=f"newer than the running kernel: {', '.join(later)}; DKMS builds for it when it boots"
-        if later and not missing
-        else "",
+        remedy="" if passed else _headers_remedy(missing, found),
+        note=note,
     )
+
+
+def _headers_remedy(missing: list[str], found: list[str]) -> str:
+    if len(found) == len(missing):
+        return f"apt-get install {' '.join(found)}, or set p2p_install_headers=true"
+    return (
+        f"install the headers packages of {', '.join(missing)}, or remove kernels that are not to"
+        " be booted"
+    )
+
+
+def _kernels(facts: Facts) -> list[Mapping[str, Any]]:
+    return list(facts["toolchain"]["kernels"])
 
 
 def dkms_present(facts: Facts, intent: Intent) -> Gate:
@@ -104,16 +119,33 @@ def userspace_version_match(facts: Facts, intent: Intent) -> Gate:
     if wanted is None:
         return not_needed("userspace_version_match", "libraries of the driver's exact release")
     found = facts["driver"]["userspace_version"]
-    passed = found == wanted
+    origin = facts["driver"]["userspace_origin"]
+    declared = intent.build.userspace if intent.build else "keep"
+    matches = found == wanted
+    # Files of one way under those of the other end as a mixture at the next update.
+    mixed = origin["by"] in _OTHER_WAY and _OTHER_WAY[origin["by"]] == declared
+    remedies = []
+    if not matches:
+        remedies.append(
+            f"install NVIDIA's userspace {wanted} (without kernel modules) and hold its packages,"
+            " or choose the driver of the installed release"
+        )
+    if mixed:
+        remedies.append(
+            f"remove what was installed by {origin['by']}, or set p2p_driver.userspace to"
+            f" {origin['by']}"
+        )
+    by = f", by {origin['by']}" if origin["by"] else ""
+    brought = f" ({', '.join(origin['packages'])})" if origin["packages"] else ""
     return Gate(
         "userspace_version_match",
-        passed,
-        read=found or "no libcuda.so.1 and no libnvidia-ml.so.1",
-        want=wanted,
-        remedy=""
-        if passed
-        else f"install NVIDIA's userspace {wanted} (without kernel modules) and hold its packages,"
-        " or choose the driver of the installed release",
+        matches and not mixed,
+        read=f"{found or 'no libcuda.so.1 and no libnvidia-ml.so.1'}{by}{brought}",
+        want=wanted if declared == "keep" else f"{wanted}, by {declared}",
+        remedy="; ".join(remedies),
+        note="how the libraries were installed is unknown: an update may replace them"
+        if matches and not mixed and origin["by"] == "unknown"
+        else "",
     )
 
 

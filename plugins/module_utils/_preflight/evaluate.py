@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable
 
 from .._host.errors import GpufleetError
-from . import boot_gates, driver_gates, gpu_gates
+from . import boot_gates, driver_gates, gpu_gates, source_gates
 from .gate import Facts, Gate, Intent
 
 FACTS_SCHEMA = 1
@@ -26,12 +26,18 @@ GATES: tuple[Callable[[Facts, Intent], Gate], ...] = (
     boot_gates.trial_possible,
     boot_gates.kernel_parameters_conflict,
     boot_gates.disk_space,
+    source_gates.driver_source,
+    source_gates.kernel_signature,
+    source_gates.kernel_known_bad,
     driver_gates.secure_boot_key,
     driver_gates.kernel_headers,
+    source_gates.compiler,
     driver_gates.dkms_present,
     driver_gates.competing_dkms_package,
+    source_gates.distribution_module,
     driver_gates.modprobe_override,
     driver_gates.userspace_version_match,
+    source_gates.firmware_directory,
 )
 
 

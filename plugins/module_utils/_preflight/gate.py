@@ -9,9 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._driver.catalogue import Catalogue, CatalogueBuild
+from .._driver.specification import DriverBuild
+from .._host.kernel import release_order
+
 Facts = Mapping[str, Any]
 
 MIB = 1 << 20
+# A build of a whole tree in /var: the tree grows from 130 to 513 MB, beside the source, its copy
+# while it is patched, and the archive.
+FULL_BUILD_MIB = 1024
 DEFAULT_FREE_MIB = {"/boot": 256, "/usr": 512, "/var": 512}
 
 
@@ -35,17 +42,46 @@ class Gate:
 class Intent:
     """What is about to be done to the host, and how much of it the operator accepts.
 
-    ``driver_version`` is the release to install, None for none; ``parameters`` are the kernel
-    parameters to bring into force.
+    ``driver_version`` is the release to install, None for none; ``build`` is its whole description
+    and ``source`` what driver_source told of it, or the error it ended with, both None where only
+    the release is known. ``catalogue`` are the known builds. ``compiles`` says that this host may
+    have to compile the driver now, and not only after its next kernel update. ``parameters`` are
+    the kernel parameters to bring into force.
     """
 
     driver_version: str | None = None
+    build: DriverBuild | None = None
+    source: Mapping[str, Any] | None = None
+    catalogue: Catalogue | None = None
+    compiles: bool = True
+    install_headers: bool = False
     parameters: tuple[str, ...] = ()
     allow_busy: bool = False
     allow_nvlink_loss: bool = False
     minimum_gpus: int = 2
     bar1_headroom_mib: int = 0
     minimum_free_mib: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_FREE_MIB))
+
+    @property
+    def builds_full_source(self) -> bool:
+        """Whether this host may have to compile the resource manager too."""
+        described = (self.source or {}).get("description")
+        return self.compiles and described is not None and not described["prebuilt"]
+
+    @property
+    def known_build(self) -> CatalogueBuild | None:
+        """The build's entry in the catalogue, None where it has none."""
+        if self.build is None or self.catalogue is None:
+            return None
+        return self.catalogue.find(self.build)
+
+
+def needed_kernels(facts: Facts) -> list[str]:
+    """Return the running kernel's release and every newer one, which the next boot may take."""
+    kernel = facts["kernel"]
+    running = kernel["release"]
+    order = release_order(running)
+    return [running, *(r for r in kernel["installed"] if release_order(r) > order)]
 
 
 def mib(size: int) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._driver.catalogue import LOST, UNKNOWN
+from .._driver.registry import version_order
 from .._gpu.generation import SUPPORTED, is_supported
 from .gate import MIB, Facts, Gate, Intent, mib, names_of
 
@@ -80,9 +82,11 @@ def rebar_too_small(facts: Facts, intent: Intent) -> Gate:
 
 
 def generation_supported(facts: Facts, intent: Intent) -> Gate:
-    """Each GPU is of a generation on which the patched drivers work."""
+    """Each GPU is of a generation on which the driver works, by the catalogue if it is there."""
     gpus = facts["gpus"]
-    refused = [gpu for gpu in gpus if not is_supported(gpu["generation"])]
+    entry = intent.known_build
+    supported = entry.generations if entry and entry.generations else SUPPORTED
+    refused = [gpu for gpu in gpus if not is_supported(gpu["generation"], supported)]
     known = sorted({gpu["generation"] for gpu in gpus if gpu["generation"]})
     notes = []
     if len(known) > 1:
@@ -95,13 +99,21 @@ def generation_supported(facts: Facts, intent: Intent) -> Gate:
         not refused,
         read="; ".join(f"{gpu['bdf']} {gpu['generation'] or 'unknown'}" for gpu in gpus)
         or "no GPU",
-        want=", ".join(SUPPORTED),
-        remedy=f"leave {names_of(refused)} out by p2p_gpu_match: the patch claims peer-to-peer"
-        " there and loses data"
-        if refused
-        else "",
+        want=", ".join(supported) + (f" for {entry.name}" if entry else ""),
+        remedy=_generation_remedy(refused),
         note="; ".join(notes),
     )
+
+
+def _generation_remedy(refused: list[Gpu]) -> str:
+    if not refused:
+        return ""
+    names = names_of(refused)
+    if all(is_supported(gpu["generation"]) for gpu in refused):
+        return (
+            f"choose a driver for {names} (gpufleet driver list), or leave it out by p2p_gpu_match"
+        )
+    return f"leave {names} out by p2p_gpu_match: the patch claims peer-to-peer there and loses data"
 
 
 def gpus_busy(facts: Facts, intent: Intent) -> Gate:
@@ -167,7 +179,11 @@ def nvlink_lost(facts: Facts, intent: Intent) -> Gate:
     if version is None or not linked:
         read = f"NVLink active on {names_of(linked)}" if linked else "no active NVLink"
         return Gate("nvlink_lost", True, read, want)
-    lost = _numbers(version) < _numbers(_NVLINK_KEPT_FROM)
+    entry = intent.known_build
+    if entry is not None and entry.nvlink != UNKNOWN:
+        lost = entry.nvlink == LOST
+    else:
+        lost = version_order(version) < version_order(_NVLINK_KEPT_FROM)
     passed = not lost or intent.allow_nvlink_loss
     return Gate(
         "nvlink_lost",
@@ -208,7 +224,3 @@ def _bar1_remedy(gpu: Gpu) -> str:
 
 def _size(size: int | None) -> str:
     return "not assigned" if size is None else mib(size)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

@@ -48,7 +48,7 @@ def facts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_facts_hold_every_documented_part(facts: dict[str, Any]) -> None:
     documented = yaml.safe_load(p2p_facts.RETURN)["ansible_facts"]["contains"]["p2p"]["contains"]
     assert set(facts) == set(documented)
-    for part in ("kernel", "secure_boot", "driver", "dkms"):
+    for part in ("kernel", "secure_boot", "driver", "dkms", "toolchain"):
         assert set(facts[part]) == set(documented[part]["sample"])
 
 
@@ -68,6 +68,28 @@ def test_preflight_judges_real_facts(
     assert [gate["name"] for gate in result["gates"]] == [gate.__name__ for gate in GATES]
     documented = yaml.safe_load(p2p_preflight.RETURN)["gates"]["contains"]
     assert all(set(gate) == set(documented) for gate in result["gates"])
+
+
+def test_preflight_judges_a_build_by_its_description(
+    facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalogue = yaml.safe_load((REPOSITORY / "roles/p2p_driver/files/catalogue.yml").read_text())
+    build = {"version": "570.86.16", "source": {"path": "/srv/driver"}}
+    description = {**build, "prebuilt": False, "modules": [], "resize_arguments": [3]}
+    options: dict[str, Any] = {"facts": facts, "driver": build, "catalogue": catalogue}
+    for source, read in (
+        ({"key": "ab" * 32, "description": description}, "570.86.16, full source, content"),
+        ({"error": {"code": "x", "read": "no such file", "want": "y", "remedy": "z"}}, "no such"),
+    ):
+        result = call(p2p_preflight, capsys, **options, driver_source=source)
+        told = {gate["name"]: gate for gate in result["gates"]}
+        assert read in told["driver_source"]["read"]
+        assert told["userspace_version_match"]["want"] == "570.86.16"
+    malformed = {**build, "version": 570.86}
+    options = {**options, "driver": malformed, "driver_version": "570.86"}
+    result = call(p2p_preflight, capsys, **options)
+    told = {gate["name"]: gate for gate in result["gates"]}
+    assert "p2p_driver.version" in told["driver_source"]["want"]
 
 
 def test_preflight_refuses_other_facts(capsys: pytest.CaptureFixture[str]) -> None:
