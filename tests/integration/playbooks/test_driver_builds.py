@@ -34,7 +34,7 @@ module.exit_json(ansible_facts={"p2p": module.params["facts"]})
 """
 
 COMPILE = """
-import json
+import json, time
 from pathlib import Path
 from ansible.module_utils import basic
 names = [name for name in basic._load_params() if not name.startswith("_")]
@@ -44,6 +44,11 @@ folder = Path(%(folder)r)
 lock = json.loads((folder / "root/var/lib/gpufleet/lock.json").read_text())
 with (folder / "compiled.jsonl").open("a") as calls:
     calls.write(json.dumps({**asked, "purposes": lock["purposes"]}) + "\\n")
+# Each build takes all cores and what memory is free: two at once have neither.
+inside = folder / "inside"
+inside.touch(exist_ok=False)
+time.sleep(1)
+inside.unlink()
 Path(asked["archive"]).write_text(asked["kernel_compiler"])
 module.exit_json(changed=True, manifest={"kernel_compiler": asked["kernel_compiler"]})
 """
