@@ -37,9 +37,12 @@ options:
       - V(imported) loads O(archive) into DKMS.
       - V(installed) makes the build the one that modprobe and the initramfs load; loads O(archive)
         first where it is given.
+      - V(disabled) keeps the build with DKMS, after loading O(archive) where it is given, and takes
+        its modules out of every kernel, so that the distribution's are loaded; DKMS does not
+        install it for new kernels until it is V(installed) again.
       - V(absent) removes the package's modules, DKMS entries and sources for all kernels.
     type: str
-    choices: [built, exported, imported, installed, absent]
+    choices: [built, exported, imported, installed, disabled, absent]
     required: true
   source:
     description: A driver source tree, or a tar archive of one, on the host that builds.
@@ -102,6 +105,11 @@ EXAMPLES = r"""
     archive: /var/tmp/6.1.0-56-amd64.dkms.tar.gz
     state: installed
 
+- name: Run the distribution's driver for a while, and keep the build
+  gpufleet.p2p.dkms_module:
+    version: 595.58.03
+    state: disabled
+
 - name: Take every version of it off the host
   gpufleet.p2p.dkms_module:
     state: absent
@@ -125,7 +133,7 @@ status:
 modules:
   description:
     - The driver's modules - the built ones for V(built), V(exported) and V(imported), what modprobe
-      would load for V(installed) and V(absent).
+      would load for V(installed), V(disabled) and V(absent).
   returned: success
   type: list
   elements: dict
@@ -181,6 +189,8 @@ def _outcome(arguments: dict[str, Any], *, check: bool) -> states.Outcome:
         return states.absent(name, [version] if version else [], kernel, check=check)
     if state == "installed":
         return states.installed(DkmsPackage(name, version), kernel, archive, check=check)
+    if state == "disabled":
+        return states.disabled(DkmsPackage(name, version), kernel, archive, check=check)
     if state == "imported" and archive is not None:
         return states.imported(DkmsPackage(name, version), kernel, archive, check=check)
     compiler = arguments["kernel_compiler"]
@@ -229,7 +239,7 @@ def main() -> None:
             "kernel": {"type": "str"},
             "state": {
                 "type": "str",
-                "choices": ["built", "exported", "imported", "installed", "absent"],
+                "choices": ["built", "exported", "imported", "installed", "disabled", "absent"],
                 "required": True,
             },
             "source": {"type": "path"},
@@ -245,6 +255,7 @@ def main() -> None:
             ("state", "exported", ("version", "source", "archive")),
             ("state", "imported", ("version", "archive")),
             ("state", "installed", ("version",)),
+            ("state", "disabled", ("version",)),
         ],
     )
 

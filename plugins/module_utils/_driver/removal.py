@@ -52,8 +52,8 @@ def remove_version(
         InitramfsRefused: an image that contains them could not be generated without them.
     """
     package = DkmsPackage(name, version, trees or DkmsTrees())
-    targets = [Target(package, kernel, state) for kernel in _kernels(package, state)]
-    owned = {target.kernel: _owned_files(target) for target in targets}
+    targets = [Target(package, kernel, state) for kernel in kernels_of(package, state)]
+    owned = {target.kernel: owned_files(target) for target in targets}
     result = package.remove_all() if package.is_added() else None
     for target in targets:
         left = [path for path in owned[target.kernel] if path.is_file()]
@@ -80,7 +80,7 @@ def remove_version(
     prune_state(state)
 
 
-def _kernels(package: DkmsPackage, state: Path) -> Sequence[str]:
+def kernels_of(package: DkmsPackage, state: Path) -> Sequence[str]:
     """Return the kernels for which the version is built or installed, or was being installed."""
     built = {path.parent.parent.name for path in package.state_directory.glob("*/*/module")}
     prefix = "installing-"
@@ -88,7 +88,7 @@ def _kernels(package: DkmsPackage, state: Path) -> Sequence[str]:
     return sorted(built | dying)
 
 
-def _owned_files(target: Target) -> tuple[Path, ...]:
+def owned_files(target: Target) -> tuple[Path, ...]:
     """Return the destination's files that this version put there."""
     files = destination_files(target)
     if target.package.is_active(target.kernel) or target.journal.exists():

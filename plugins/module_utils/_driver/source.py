@@ -226,6 +226,8 @@ def dkms_conf(tree: SourceTree, name: str) -> str:
         f'PACKAGE_NAME="{name}"',
         f'PACKAGE_VERSION="{tree.version}"',
         'AUTOINSTALL="yes"',
+        "# DKMS reads this override by itself, but for autoinstall, which forgets whose it is.",
+        f"[ -r /etc/dkms/{name}.conf ] && . /etc/dkms/{name}.conf",
         "",
         "# As many compilers as there are cores, but no more than memory holds.",
         "available=$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)",

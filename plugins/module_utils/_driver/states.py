@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import build as builds
+from . import disabling, removal
 from . import initramfs as images
 from . import install as installs
-from . import removal
 from .build import Build, BuildRequest
 from .dkms import DkmsEntry, DkmsPackage, DkmsTrees, status
 from .elf import ModuleUnreadable
@@ -115,6 +115,8 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
         raise installs.not_imported(target)
     found = installs.plan(target, manifest)
     actions += [f"install, because {line}" for line in found]
+    if disabling.is_held_off(package.name):
+        actions.append(f"let DKMS install {package.name} for new kernels")
     image = Initramfs(kernel)
     stale = images.stale_modules(image)
     # The image holds driver modules that are right now and will not be after the installation.
@@ -124,8 +126,42 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
         if found:
             installs.install(target, manifest)
         images.refresh(image)
+        disabling.let_dkms_install(package.name)
     after = _resolved_modules(target)
     return _outcome(actions, before, after, package=package, manifest=manifest, check=check)
+
+
+def disabled(package: DkmsPackage, kernel: str, archive: Path | None, *, check: bool) -> Outcome:
+    """Keep the build with DKMS and take its modules out of every kernel.
+
+    Args:
+        archive: import this first; None: whatever DKMS holds stays.
+
+    Raises:
+        BuildRefused, InstallRefused, InitramfsRefused, DkmsFailed.
+    """
+    target = Target(package, kernel)
+    before = _resolved_modules(target)
+    actions: list[str] = []
+    if archive is not None:
+        actions += imported(package, kernel, archive, check=check).actions
+    versions = removal.present_versions(package.name, package.trees)
+    taken = {
+        version: disabling.installed_kernels(DkmsPackage(package.name, version, package.trees))
+        for version in versions
+    }
+    for version, kernels in taken.items():
+        actions += [f"take {package.name}/{version} out of {release}" for release in kernels]
+    held_off = disabling.is_held_off(package.name)
+    if not held_off:
+        actions.append(f"keep DKMS from installing {package.name} for new kernels")
+    if not check and (any(taken.values()) or not held_off):
+        disabling.disable(package.name, versions, package.trees)
+    after = _resolved_modules(target)
+    manifest = recorded(package, kernel)
+    outcome = _outcome(actions, before, after, package=package, manifest=manifest, check=check)
+    # What stays is foreseen by no manifest: the distribution's modules, if it has any.
+    return replace(outcome, after=_described(after)) if check else outcome
 
 
 def absent(name: str, versions: Sequence[str], kernel: str, *, check: bool) -> Outcome:
@@ -140,9 +176,14 @@ def absent(name: str, versions: Sequence[str], kernel: str, *, check: bool) -> O
     package = DkmsPackage(name, wanted[0] if wanted else "", trees)
     target = Target(package, kernel)
     before = _resolved_modules(target)
+    actions = [f"remove {name}/{version}" for version in wanted]
+    held_off = wanted == list(present) and disabling.is_held_off(name)
+    if held_off:
+        actions.append(f"remove {disabling.override_file(name)}")
     for version in [] if check else wanted:
         removal.remove_version(name, version, trees)
-    actions = [f"remove {name}/{version}" for version in wanted]
+    if held_off and not check:
+        disabling.let_dkms_install(name)
     after = _resolved_modules(target)
     return _outcome(actions, before, after, package=package, manifest=None, check=check)
 
