@@ -16,11 +16,13 @@ from pathlib import Path
 
 from .._host.errors import GpufleetError
 from .._host.files import read_text
+from .._host.kernel import release_order
 from .dkms import DkmsPackage, DkmsTrees
 from .elf import ModuleUnreadable, build_id_of, modinfo_of, module_bytes
 from .identity import DRIVER_MODULES, modprobe_override, resolved_path
 from .initramfs import Initramfs, stale_modules
 from .manifest import module_file
+from .removal import present_versions
 
 _BUILT_MODULE = re.compile(r'^\s*BUILT_MODULE_NAME\[\d+\]="?([\w-]+)"?\s*$', re.MULTILINE)
 
@@ -67,6 +69,17 @@ def active_package(name: str, kernel: str, trees: DkmsTrees) -> DkmsPackage | No
     # .../NAME/VERSION/KERNEL/ARCH
     package = DkmsPackage(name, link.resolve().parent.parent.name, trees)
     return package if package.is_active(kernel) else None
+
+
+def whole_build(name: str, kernel: str, trees: DkmsTrees) -> DkmsPackage | None:
+    """Return the newest version that DKMS has built whole for ``kernel``, or None."""
+    versions = sorted(present_versions(name, trees), key=release_order, reverse=True)
+    for version in versions:
+        package = DkmsPackage(name, version, trees)
+        directory = package.build_directory(kernel) / "module"
+        if all(module_file(directory, module) for module in expected_modules(package)):
+            return package
+    return None
 
 
 def expected_modules(package: DkmsPackage) -> Sequence[str]:

@@ -17,8 +17,11 @@ from .._boot.detect import detect
 from .._boot.grub_debian import GrubDebian
 from .._boot.interface import BootLoaderUnsupported, Step
 from .._boot.kernel_default import KernelDefault
+from .._driver.disabling import is_held_off
 from .._driver.dkms import DkmsTrees
-from .._driver.readiness import Readiness, readiness
+from .._driver.initramfs import Initramfs, refresh
+from .._driver.install import Target, require_free_way
+from .._driver.readiness import Readiness, readiness, whole_build
 from .._driver.removal import present_versions
 from .._host.errors import GpufleetError
 from .._host.kernel import read_kernel, release_order
@@ -50,7 +53,8 @@ class Look:
 def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None) -> Look:
     """Return how the installed kernels stand and what to change; changes nothing.
 
-    A host on which the package is not there has nothing to keep: only a left pin is taken away.
+    A host on which the package is not there, or switched off, has nothing to keep: only a left pin
+    is taken away.
 
     Args:
         package: name of the DKMS package.
@@ -67,7 +71,7 @@ def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None)
         default, wanted, obstacle = None, None, finding_of(error)
     except GpufleetError as error:
         return Look({}, Choice(None, (finding_of(error),)))
-    if not present_versions(package, trees):
+    if not present_versions(package, trees) or is_held_off(package):
         steps = default.steps_to_unpin() if default is not None else []
         return Look({}, Choice(None), tuple(steps))
     bootable = [release for release in kernel.installed if _is_bootable(root, release)]
@@ -87,6 +91,29 @@ def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None)
     except GpufleetError as error:
         return Look(ready, Choice(None, (*choice.findings, finding_of(error))))
     return Look(ready, choice, tuple(steps))
+
+
+def mend(package: str, seen: Look, root: Path = Path("/")) -> tuple[str, ...]:
+    """Install builds that DKMS made and did not install, or not whole; return for which kernels.
+
+    Without --force, DKMS leaves out a module whose version equals that of one that the kernel's own
+    directory has, such as the distribution's build of the same release. Nothing is compiled here.
+    """
+    trees = DkmsTrees(root / "var/lib/dkms", root / "usr/src", root / "lib/modules")
+    mended = []
+    for release, state in seen.ready.items():
+        built = None if state.is_ready else whole_build(package, release, trees)
+        if built is not None:
+            target = Target(built, release, root=root)
+            try:
+                require_free_way(target)
+                built.install(release)
+                refresh(Initramfs(release, boot=root / "boot", root=root))
+            except GpufleetError:
+                # The next look names what is in the way.
+                continue
+            mended.append(release)
+    return tuple(mended)
 
 
 def steps_to_release(root: Path = Path("/")) -> Sequence[Step]:

@@ -48,6 +48,8 @@ def update_kernels(root: Path) -> tuple[Finding, ...]:
     """Hold the host to a kernel that has the driver, or release it; tell what is wrong."""
     settings, troubles = _settings(root)
     seen = kernels.look(settings.package, root)
+    if kernels.mend(settings.package, seen, root):
+        seen = kernels.look(settings.package, root)
     findings = (*troubles, *seen.findings)
     try:
         apply_in_order(seen.steps)

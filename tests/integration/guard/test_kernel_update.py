@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.driver_hosts import Host
+from support.driver_hosts import EXPORT, VERSION, Host
 from support.guarded_hosts import (
     GUARD,
     PROGRAM,
@@ -23,6 +23,7 @@ from support.guarded_hosts import (
     newer_kernel,
 )
 
+PACKAGE = "gpufleet-nvidia"
 BOOT_FILES = ("etc", "boot/grub")
 
 
@@ -78,6 +79,20 @@ def test_headers_missing_then_there(guarded: Host, packages: Path) -> None:
     after = guarded.tree(*BOOT_FILES)
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     assert not {name for name in changed if name.startswith("etc/default")}
+
+
+def test_a_stock_module_of_the_same_release_does_not_keep_ours_out(
+    guarded: Host, builder: Host
+) -> None:
+    stock = builder.module("dkms_module", **{**EXPORT, "state": "built", "patches": []})
+    path = guarded.path(f"/lib/modules/{guarded.kernel}/kernel/drivers/video/nvidia.ko")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(builder.path(stock["modules"][0]["path"]).read_bytes())
+    guarded.run("dkms", "uninstall", "-m", PACKAGE, "-v", VERSION, "-k", guarded.kernel)
+    guarded.run("dkms", "autoinstall", "-k", guarded.kernel)
+    assert not loads_ours(guarded, guarded.kernel), "the control: DKMS leaves ours out"
+    guarded.run(PROGRAM, "kernels")
+    assert loads_ours(guarded, guarded.kernel)
 
 
 def test_headers_and_kernel_together_need_no_alarm(guarded: Host, packages: Path) -> None:
