@@ -75,7 +75,8 @@ def start_verifying(
     wanted = {
         "gpu_match": [GPU_MATCH],
         "quick": True,
-        "child_timeout": 20,
+        # Of a machine that does much else at the same time, too.
+        "child_timeout": 90,
         "expected_build_id": BUILD_ID,
         **options,
     }

@@ -106,6 +106,11 @@ class _Near:
         except GpufleetError as error:
             raise _Refused(failure_of(error)) from error
 
+    def close(self) -> None:
+        """Give the context back."""
+        if self._rank is not None:
+            self._rank.close()
+
 
 class _Far:
     """The other process, in this one's group so that both are killed together."""
@@ -125,10 +130,13 @@ class _Far:
         self._send(json.dumps({"do": do, **arguments}))
         return self._answer(do)
 
-    def close(self) -> None:
-        """Let the process end, and wait until its context is gone from the GPU."""
+    def leave(self) -> None:
+        """Let the process end."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait until the process has ended and its context is gone from the GPU."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_ANSWER_SLACK_SECONDS)
 
@@ -184,7 +192,8 @@ class _Check:
         self._direction = (0, 1)
         # Started first: both open their GPUs at the same time.
         self._far = _Far(job.rank(1))
-        self._processes: tuple[_Process, _Process] = (_Near(job.rank(0)), self._far)
+        self._near = _Near(job.rank(0))
+        self._processes: tuple[_Process, _Process] = (self._near, self._far)
 
     def run(self) -> None:
         """Check what the parent asks for; it starts another child for what is left."""
@@ -204,7 +213,10 @@ class _Check:
                 if error.hung:
                     # Nothing more can be asked of a process whose GPU hangs.
                     return
-        self._far.close()
+        # Both contexts at the same time: what is measured next waits for them to be gone.
+        self._far.leave()
+        self._near.close()
+        self._far.wait()
         tell(protocol.FINISHED, self._direction)
 
     def _check(self, direction: tuple[int, int], able: Sequence[Mapping[str, Any]]) -> None:
@@ -316,5 +328,6 @@ def main(parent: int) -> None:
     """Run the job on standard input; the exit status says nothing, the events all."""
     die_with_parent(parent)
     _Check(IpcJob.from_json(read_line())).run()
-    # The contexts go with the processes: giving them back may wait for what hangs.
+    # Where the check did not come to its end a context is left, and giving it back may wait for
+    # what hangs: it goes with the process.
     os._exit(0)

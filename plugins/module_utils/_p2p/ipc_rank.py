@@ -85,6 +85,10 @@ class Rank:
         ways = [COPY, KERNEL] if self._bench.kernels else [COPY]
         return {"ready": True, "ways": ways, "bytes": self._bench.payload_bytes}
 
+    def close(self) -> None:
+        """Give the context back, and all memory with it."""
+        self._bench.close()
+
     def _export(self) -> dict[str, Any]:
         return {"handle": self._side.incoming.export().hex()}
 

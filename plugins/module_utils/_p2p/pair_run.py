@@ -110,7 +110,9 @@ class PairRun:
             beside: whether the child that measures still has its contexts.
         """
         wanted = self._ipc_wanted()
-        if beside != self._ipc_beside or not wanted or self._is_stuck():
+        # A direction that another child will check anew has its turn after that.
+        ready = self._worker is not None and self._worker.waiting if beside else not self._open
+        if beside != self._ipc_beside or not ready or not wanted or self._is_stuck():
             return []
         if self._ipc is None:
             self._start_ipc(stack)

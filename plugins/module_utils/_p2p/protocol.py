@@ -58,6 +58,7 @@ class Job:
         quick: whether sampling.QUICK is the effort.
         seed: of this pair's patterns.
         extent_bytes, extent_seconds: see correctness.Extent.
+        pairs: how many the run measures; see sampling.Effort.shared_by.
     """
 
     addresses: tuple[str, str]
@@ -69,6 +70,7 @@ class Job:
     seed: int
     extent_bytes: int = 0
     extent_seconds: float = 0.0
+    pairs: int = 1
 
     def to_json(self) -> str:
         """Return the job as JSON text."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -308,6 +309,7 @@ class _Run:
             seed=seed_of(time.time_ns(), number),
             extent_bytes=0 if self._is_brief(ends) else _EXTENT_BYTES,
             extent_seconds=_EXTENT_SECONDS,
+            pairs=math.comb(len(self.subjects), 2),
         )
 
     def _is_brief(self, ends: tuple[Subject, Subject]) -> bool:

@@ -16,13 +16,15 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 _OUTSIDE = 0.05
 # Between the lowest and the highest of six lies the median with 1 - 2 / 2**6 = 96.9 %; of five
 # with 93.8 %, which is not enough.
 SAMPLES_AT_LEAST = 6
+# Beside 14 s for checks and 5 s for latencies and all at once: 28 pairs stay under a minute.
+_ALL_PAIRS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ class Effort:
         """Rates of one pair of GPUs: each way in either direction and in both at once."""
         ways = 5 if self.every_way else 2
         return 3 * ways
+
+    def shared_by(self, pairs: int) -> Effort:
+        """Return the effort for a run of so many pairs, which are measured one after the other.
+
+        Their rates take 30 s together at most, or what the fewest samples need: figures get less
+        time where there are more of them.
+        """
+        spare = _ALL_PAIRS_SECONDS / pairs - 2 * self.warm_up_seconds
+        figure = spare / self.figures - self.sample_seconds
+        least = self.samples_at_least * self.sample_seconds
+        return replace(self, figure_seconds=min(self.figure_seconds, max(least, figure)))
 
     @property
     def seconds_at_most(self) -> float:

@@ -32,7 +32,7 @@ class _Child:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._direction = job.directions[0]
-        self._effort = QUICK if job.quick else THOROUGH
+        self._effort = (QUICK if job.quick else THOROUGH).shared_by(job.pairs)
 
     def run(self) -> None:
         """Measure every direction of the job, telling all that goes wrong."""

@@ -135,7 +135,8 @@ def test_a_hang_takes_nothing_away_that_was_measured(verify: Verify) -> None:
     # What GPU 0 writes to GPU 1 hangs: the way back is right until the ping-pong needs both.
     first, second = verify(fault="hang:0>1", child_timeout=10).pairs
     assert first.detail.startswith("copy_write on 0000:01:00.0 not finished")
-    assert second.detail.startswith("ping_pong on 0000:01:00.0 not finished")
+    # On a busy machine the kernel that gives up may be found waiting first.
+    assert second.detail.startswith("ping_pong on 0000:0")
     states = second.correctness.states()
     assert {name for name in CHECKS if states[name] == "passed"} == set(CHECKS) - {
         "ping_pong",

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Re
 from support.host_tree import build_host_tree, load_description
 from support.simulated_gpus import environment_for, processes_with, start_verifying
 
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 300.0
 WORKER = "_p2p.worker import"
 RANK = "_p2p.ipc_rank import"
 # Pairs of the rig whose GPUs hang off root ports of their own: 0 and 1, 2 and 3.
@@ -63,7 +63,7 @@ def test_two_pairs_are_there_at_the_same_time(libraries: Path, tmp_path: Path) -
 
 
 def test_a_pair_that_hangs_costs_none_of_those_beside_it(libraries: Path, tmp_path: Path) -> None:
-    with verification(libraries, tmp_path, "hang:0>1", devices=FOUR, child_timeout=12) as process:
+    with verification(libraries, tmp_path, "hang:0>1", devices=FOUR, child_timeout=60) as process:
         printed, errors = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 0, errors
     result = Result.from_dict(json.loads(printed))

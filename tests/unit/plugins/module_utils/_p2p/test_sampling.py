@@ -157,3 +157,16 @@ def test_what_two_gpus_cost_is_bounded(effort: Effort, figures: int, seconds: fl
     assert effort.figures == figures
     assert effort.seconds_at_most < seconds
     assert effort.samples_at_least >= SAMPLES_AT_LEAST
+
+
+@given(st.integers(1, 500))
+def test_many_pairs_share_the_time_and_keep_their_samples(pairs: int) -> None:
+    effort = THOROUGH.shared_by(pairs)
+    least = replace(THOROUGH, figure_seconds=0.0).seconds_at_most
+    assert pairs * effort.seconds_at_most <= max(30.0, pairs * least) * (1 + 1e-9)
+    assert least <= effort.seconds_at_most <= THOROUGH.seconds_at_most * (1 + 1e-9)
+
+
+def test_a_few_pairs_have_all_the_time() -> None:
+    assert THOROUGH.shared_by(1) == THOROUGH
+    assert QUICK.shared_by(28) == QUICK
