@@ -319,8 +319,8 @@ def matrix_groups(verify: dict[str, Any]) -> tuple[MatrixGroup, ...]:
             "Bandwidth, both directions at once",
             "The sum of both streams. Off and on share one scale.",
         ),
-        _ways_group(known),
         _latency_group(known),
+        _ways_group(known),
     ]
     return tuple(group for group in groups if group is not None)
 
