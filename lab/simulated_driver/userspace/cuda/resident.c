@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /*
  * Kernels that run while the host and other kernels do something else: each is a thread that
- * spins on the real memory. One look at a flag counts as a microsecond of real time, which is
- * about what it takes on a GPU. A machine with other work takes longer for a look, and the partner
- * may not have its turn yet: a wait ends when both its time and its looks are used up.
+ * looks at the real memory. One look at a flag counts as a microsecond of real time, which is
+ * about what it takes on a GPU. On a GPU both partners of a ping-pong spin; here they sleep until
+ * the other wakes them, because threads that spin take the processor from whom they wait for.
  */
 
-#include <sched.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cuda/simulation.h"
 
@@ -18,12 +20,12 @@
 #define MAILBOX_BYTES ((1 + PAYLOAD_WORDS) * sizeof(uint64_t))
 #define PING_PONG_BOUND 2.0
 #define GATE_BOUND 10.0
-/* However seldom this machine lets the threads look. */
-#define LONGEST_TURN 9.0
 /* A second thread may have to be started first: no wait is cut shorter than this. */
 #define SHORTEST_BOUND 0.25
 #define SECONDS_PER_LOOK 1e-6
 #define PAUSE_NANOSECONDS 20000
+/* What a wake-up that went elsewhere (an alias) costs at most. */
+#define NAP_NANOSECONDS 10000000
 
 static double now(void)
 {
@@ -115,7 +117,6 @@ struct ping_pong {
 	uint64_t rounds;
 	bool leader;
 	bool late;			/* the payload that arrives is that of the turn before */
-	uint64_t looks;
 	double bound;
 	double turn_seconds;		/* virtual, one way */
 	uint64_t answer[4];		/* rounds completed, mismatches, gave up, nanoseconds */
@@ -187,11 +188,16 @@ static CUresult ping_pong_prepare(struct stream *stream, const uint64_t *paramet
 		pin(ping_pong->pinned[index]);
 	ping_pong->rounds = parameters[2];
 	ping_pong->leader = parameters[3] != 0;
-	ping_pong->looks = parameters[5];
 	ping_pong->bound = wait_bound(parameters[5], PING_PONG_BOUND);
 	ping_pong->turn_seconds = timeline_load_seconds(true);
 	*state = ping_pong;
 	return CUDA_SUCCESS;
+}
+
+/* The half of a flag that changes with every turn; the memory may be another process' as well. */
+static uint32_t *futex_of(mailbox_word *flag)
+{
+	return (uint32_t *)(void *)flag;
 }
 
 static void send_turn(struct ping_pong *ping_pong, uint64_t turn)
@@ -202,21 +208,21 @@ static void send_turn(struct ping_pong *ping_pong, uint64_t turn)
 		atomic_store_explicit(&ping_pong->theirs[1 + index], word, memory_order_relaxed);
 	}
 	atomic_store_explicit(&ping_pong->theirs[0], turn, memory_order_release);
+	syscall(SYS_futex, futex_of(ping_pong->theirs), FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* False if the turn did not come within the bounds. */
+/* False if the turn did not come within the bound. */
 static bool receive_turn(struct ping_pong *ping_pong, uint64_t turn)
 {
-	double begin = now();
-	uint64_t looks = 0;
+	const struct timespec nap = { .tv_nsec = NAP_NANOSECONDS };
+	double end = now() + ping_pong->bound;
+	uint64_t seen;
 
-	while (atomic_load_explicit(&ping_pong->mine[0], memory_order_acquire) < turn) {
-		double waited = now() - begin;
-
-		if ((++looks > ping_pong->looks && waited > ping_pong->bound) ||
-		    waited > LONGEST_TURN)
+	while ((seen = atomic_load_explicit(&ping_pong->mine[0], memory_order_acquire)) < turn) {
+		if (now() > end)
 			return false;
-		sched_yield();
+		syscall(SYS_futex, futex_of(ping_pong->mine), FUTEX_WAIT, (uint32_t)seen, &nap,
+			NULL, 0);
 	}
 	for (uint64_t index = 0; index < PAYLOAD_WORDS; index++)
 		if (atomic_load_explicit(&ping_pong->mine[1 + index], memory_order_relaxed) !=
