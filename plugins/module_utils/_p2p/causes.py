@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._gpu.cuda import ERROR_REMEDIES, GPU_UNAVAILABLE, USERSPACE_MISMATCH
+from .._host.iommu import IDENTITY
 from .gpu_causes import (
     counted_causes,
     exclusive_causes,
@@ -16,8 +17,9 @@ from .gpu_causes import (
 )
 from .host_evidence import Evidence, gpus_of
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
-from .link_causes import link_causes
+from .link_causes import is_explained, link_causes
 from .logged_causes import iommu_faults, logged_causes
+from .path import is_nvlink
 from .result import FAIL, NOT_APPLICABLE, WARN, Bandwidth, Cause, Gpu, Pair
 from .verdict import (
     ASYMMETRIC,
@@ -107,7 +109,7 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     links = link_causes(evidence, lacking)
     pairings = _pairing_causes(evidence)
     explained = {_EXPLAINS[c.code] for c in (*structural, *others) if c.code in _EXPLAINS}
-    symptoms = _symptoms(lacking, explained, data_too=not structural)
+    symptoms = _symptoms(evidence, lacking, explained, data_too=not structural)
     few = [_too_few(evidence.gpus)] if not evidence.pairs else []
     return (*few, *structural, *others, *links, *symptoms, *pairings)
 
@@ -127,13 +129,18 @@ def _module_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
     build = f"running nvidia.ko has build-id {loaded}"
     if expected is not None:
         build += f", expected {expected}"
-    candidates = [pair for pair in evidence.pairs if pair.verdict != NOT_APPLICABLE]
+    # The stock module has NVLink, and hides by it that it lacks the rest.
+    joined = [pair for pair in evidence.pairs if is_nvlink(pair.path)]
+    candidates = [
+        pair for pair in evidence.pairs if pair.verdict != NOT_APPLICABLE and pair not in joined
+    ]
     if any(gpu.state.confidential_compute for gpu in evidence.gpus):
         candidates = []  # then every module refuses
     refused = [pair for pair in candidates if P2P_UNSUPPORTED in pair.reasons]
     if refused and len(refused) == len(candidates) and (other or expected is None):
         words = sorted({str(pair.capability.nvml_write) for pair in refused})
-        read = f"no pair can access its peer (cuDeviceCanAccessPeer 0, NVML {', '.join(words)})"
+        which = "no pair without NVLink" if joined else "no pair"
+        read = f"{which} can access its peer (cuDeviceCanAccessPeer 0, NVML {', '.join(words)})"
         return [
             Cause(
                 "stock_module_loaded",
@@ -160,11 +167,16 @@ def _iommu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Cause]:
             seen.append(f"GPU {gpu.index} {gpu.bdf} is in group {number} of type {kind}")
     if not seen:
         return []
+    passed_through = any(kind == IDENTITY for _number, kind in evidence.groups.values())
     return [
         Cause(
             "iommu_translating",
             "; ".join(seen),
-            "boot with iommu=pt (role iommu_passthrough), so that the groups become identity",
+            "passing through is in force for other GPUs: the kernel keeps translating for devices "
+            "behind a port that the firmware marks as external (DMA protection, Thunderbolt or a "
+            "cable); turn that off in the firmware, or move the cards to other slots"
+            if passed_through
+            else "boot with iommu=pt (role iommu_passthrough), so that the groups become identity",
         )
     ]
 
@@ -213,12 +225,16 @@ def _pairing_causes(evidence: Evidence) -> list[Cause]:
     return causes
 
 
-def _symptoms(lacking: Sequence[Pair], explained: set[str], *, data_too: bool) -> list[Cause]:
+def _symptoms(
+    evidence: Evidence, lacking: Sequence[Pair], explained: set[str], *, data_too: bool
+) -> list[Cause]:
     found: dict[str, list[Pair]] = {}
     for pair in lacking:
         for code in pair.reasons:
             is_data = code.startswith("data_") or code in (ONE_WAY, "ping_pong_failed")
-            if code not in explained and (data_too or not is_data):
+            if is_data and not data_too:
+                continue
+            if code not in explained and not is_explained(evidence, pair, code):
                 found.setdefault(code, []).append(pair)
     return [_symptom(code, pairs) for code, pairs in found.items()]
 

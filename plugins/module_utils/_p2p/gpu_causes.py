@@ -27,12 +27,12 @@ def structural_gpu_causes(evidence: Evidence, failed: Sequence[Pair]) -> list[Ca
         *_cause(
             "bar1_small",
             (
-                f"{named(gpu)}: BAR1 {gpu.bar1_bytes >> 20} MiB, "
-                f"memory {gpu.memory_bytes >> 20} MiB"
+                f"{named(gpu)}: BAR1 {bar1 >> 20} MiB, memory {memory >> 20} MiB"
                 for gpu in gpus
-                if gpu.bar1_bytes and gpu.memory_bytes and gpu.bar1_bytes < gpu.memory_bytes
+                for bar1, memory in _sizes(gpu)
+                if bar1 < memory
             ),
-            "turn on Above 4G Decoding and Resizable BAR in the firmware",
+            _bar1_remedy(evidence),
         ),
         *_cause(
             "display_attached",
@@ -137,6 +137,23 @@ def _without_links(evidence: Evidence, pairs: Sequence[Pair]) -> list[str]:
         for gpu in idle
         if names.count(gpu.name) > 1
     ]
+
+
+def _sizes(gpu: Gpu) -> list[tuple[int, int]]:
+    """Return the bytes of BAR1 and memory, where both are told."""
+    return [(gpu.bar1_bytes, gpu.memory_bytes)] if gpu.bar1_bytes and gpu.memory_bytes else []
+
+
+def _bar1_remedy(evidence: Evidence) -> str:
+    """Return what to change: the board's settings, unless other cards show that they are right."""
+    resized = [g for g in evidence.gpus if any(bar1 >= memory for bar1, memory in _sizes(g))]
+    if resized:
+        return (
+            f"the firmware's settings are right, as {named(resized[0])} shows: give these cards a "
+            "VBIOS with Resizable BAR (the maker's update), and look for \"can't assign; no "
+            'space" in dmesg'
+        )
+    return "turn on Above 4G Decoding and Resizable BAR in the firmware"
 
 
 def _display(gpu: Gpu) -> str:

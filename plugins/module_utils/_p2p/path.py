@@ -52,6 +52,14 @@ def is_nvlink(level: str) -> bool:
     return level.startswith(_NVLINK)
 
 
+def is_downtrained(hop: Hop) -> bool:
+    """Return whether a link runs below what both its ends can."""
+    return bool(
+        (hop.gen and hop.max_gen and hop.gen < hop.max_gen)
+        or (hop.width and hop.max_width and hop.width < hop.max_width)
+    )
+
+
 def path_between(
     devices: Mapping[str, PciDevice], acs: Mapping[str, AcsState], source: str, target: str
 ) -> Path:

@@ -352,6 +352,7 @@ class _Run:
                 bandwidth=bandwidth,
                 latency=latency,
                 level=level,
+                hops=pcie.hops,
                 thresholds=self._options.thresholds,
             )
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from .ceiling import Ceiling
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
-from .path import FAR, is_nvlink
+from .path import FAR, is_downtrained, is_nvlink
 from .protocol import Measurement
 from .result import (
     COPIES,
@@ -25,6 +25,7 @@ from .result import (
     PASS,
     WARN,
     Bandwidth,
+    Hop,
     Latency,
     Pair,
     Rates,
@@ -33,6 +34,7 @@ from .result import (
 ASYMMETRIC = "asymmetric"
 CEILING_UNKNOWN = "ceiling_unknown"
 GENERATION_UNSUPPORTED = "generation_unsupported"
+LINK_DOWNTRAINED = "link_downtrained"
 MEASUREMENT_DIED = "measurement_died"
 MEASUREMENT_HUNG = "measurement_hung"
 MIXED_GENERATIONS = "mixed_generations"
@@ -88,6 +90,7 @@ def judge(
     bandwidth: Bandwidth,
     latency: Latency,
     level: str,
+    hops: Sequence[Hop],
     thresholds: Thresholds,
 ) -> Judged:
     """Return the verdict of one ordered pair, without looking at its opposite.
@@ -95,6 +98,8 @@ def judge(
     Args:
         obstacles: codes why the pair is not expected to work (mixed generations …). Data decides:
             a pair that works in spite of them is judged like any other.
+        hops: the links walked, read while the pair was copying. The ceiling is theirs as they
+            run, so one that trained low passes by it and has to be told for itself.
     """
     stopped = _stopped_by(measurement)
     if obstacles and not measurement.is_right and measurement.trouble != MEASUREMENT_DIED:
@@ -102,6 +107,8 @@ def judge(
     if stopped:
         return Judged(FAIL, stopped, measurement.detail)
     fails, warnings = _performance(bandwidth, latency, thresholds.for_level(level))
+    if bandwidth.on.uni is not None and not is_nvlink(level) and any(map(is_downtrained, hops)):
+        warnings.append(LINK_DOWNTRAINED)
     if measurement.no_kernels:
         warnings.append(measurement.no_kernels)
     if measurement.ipc_code == IPC_UNSUPPORTED:

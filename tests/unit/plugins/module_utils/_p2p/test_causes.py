@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.cuda import CudaError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.causes import causes_of
@@ -42,6 +44,14 @@ def test_a_translating_iommu_is_named_with_address_and_type(kind: str) -> None:
     assert f"0000:01:00.0 is in group 12 of type {kind}" in causes[0].evidence
 
 
+def test_a_group_that_translates_beside_others_that_do_not_needs_another_remedy() -> None:
+    groups = {"0000:01:00.0": (12, "identity"), "0000:02:00.0": (13, "DMA-FQ")}
+    (cause,) = causes_of(evidence(*DROPPED, groups=groups))
+    assert (cause.code, "0000:01:00.0" in cause.evidence) == ("iommu_translating", False)
+    assert "external" in cause.remedy
+    assert "iommu=pt" not in cause.remedy
+
+
 def test_an_identity_group_is_not_blamed() -> None:
     causes = causes_of(evidence(*DROPPED, groups={"0000:01:00.0": (12, "identity")}))
     assert codes(causes) == ["data_dropped"]
@@ -56,6 +66,19 @@ def test_the_stock_module_is_told_by_its_refusal(expected: str | None) -> None:
     assert "CNS" in causes[0].evidence
 
 
+def test_the_stock_module_is_told_though_nvlink_joins_a_pair() -> None:
+    driver = Driver("595.58.03", OTHER, None)
+    joined = [pair(*ends, "pass", path="NV4") for ends in ((0, 1), (1, 0))]
+    refused = [
+        replace(REFUSED[0], source=source, target=target)
+        for source, target in ((0, 2), (2, 0), (1, 2), (2, 1))
+    ]
+    gpus = tuple(gpu(index) for index in range(3))
+    (cause,) = causes_of(evidence(*joined, *refused, driver=driver, gpus=gpus))
+    assert cause.code == "stock_module_loaded"
+    assert cause.evidence.startswith("no pair without NVLink can access its peer")
+
+
 def test_refusal_by_the_expected_module_is_not_the_stock_module() -> None:
     assert codes(causes_of(evidence(*REFUSED))) == ["p2p_unsupported"]
 
@@ -63,6 +86,15 @@ def test_refusal_by_the_expected_module_is_not_the_stock_module() -> None:
 def test_another_module_that_claims_access_is_the_wrong_one() -> None:
     causes = causes_of(evidence(*DROPPED, driver=Driver("595.58.03", OTHER, False)))
     assert codes(causes) == ["wrong_module_loaded"]
+
+
+def test_a_small_bar_is_the_cards_where_another_shows_that_the_board_can() -> None:
+    small = {"bar1_bytes": 256 << 20}
+    (all_small,) = causes_of(evidence(*DROPPED, gpus=(gpu(0, **small), gpu(1, **small))))
+    assert "Above 4G Decoding" in all_small.remedy
+    (one_small,) = causes_of(evidence(*DROPPED, gpus=(gpu(0, **small), gpu(1))))
+    assert "as GPU 1 0000:02:00.0 shows" in one_small.remedy
+    assert "VBIOS" in one_small.remedy
 
 
 def test_a_small_bar_and_a_display_on_failing_gpus() -> None:

@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.acs import AcsState
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.causes import causes_of
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.host_evidence import Evidence
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.notes import notes_of
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Cause, Hop, Pair
-from support.evidence import evidence, pair
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
+    Bandwidth,
+    Cause,
+    Hop,
+    Pair,
+    Rates,
+)
+from support.evidence import evidence, gpu, pair
 
 SWITCH, ROOT = "0000:05:00.0", "0000:00:01.0"
 PORTS = ("0000:06:00.0", "0000:06:01.0")
@@ -41,15 +48,58 @@ SLOW = pair(0, 1, "warn", "slow")
 RIGHT = (pair(0, 1, "pass"), pair(1, 0, "pass"))
 
 
-def test_slow_links_are_told_apart() -> None:
+FULL = (Hop("0000:01:00.0", 5, 16, 5, 16), Hop("0000:02:00.0", 5, 16, 5, 16))
+
+
+@pytest.mark.parametrize("reason", ["slow", "asymmetric", "link_downtrained"])
+def test_a_link_that_trained_low_is_the_cause_of_its_pair(reason: str) -> None:
     lowered = Hop("0000:01:00.0", 1, 16, 5, 16)
+    (cause,) = causes_of(evidence(pair(0, 1, "warn", reason, hops=(lowered, FULL[1]))))
+    assert cause.code == "link_downtrained"
+    assert "gen 1 x16 of gen 5 x16" in cause.evidence
+
+
+def test_what_no_link_explains_stays_a_symptom() -> None:
+    slow = pair(0, 1, "warn", "slow", hops=FULL)
+    other = pair(1, 0, "warn", "slow", hops=(Hop("0000:01:00.0", 1, 16, 5, 16), FULL[1]))
+    causes = causes_of(evidence(slow, other))
+    assert codes(causes) == ["link_downtrained", "slow"]
+    assert causes[1].evidence.startswith("0>1: ")
+
+
+def test_an_uplink_slower_than_the_cards_is_named_with_those_behind_it() -> None:
     uplink = Hop("0000:05:00.0", 4, 4, 4, 4)
-    full = Hop("0000:02:00.0", 5, 16, 5, 16)
-    down = causes_of(evidence(pair(0, 1, "warn", "slow", hops=(lowered, full))))
-    assert codes(down) == ["link_downtrained", "slow"]
-    assert "gen 1 x16 of gen 5 x16" in down[0].evidence
-    chipset = causes_of(evidence(pair(0, 1, "fail", "slow", hops=(full, uplink))))
-    assert codes(chipset) == ["chipset_slot", "slow"]
+    upstream = {"0000:01:00.0": (PORTS[0], SWITCH, ROOT), "0000:02:00.0": (ROOT,)}
+    slow = pair(0, 1, "fail", "slow", hops=(FULL[0], uplink, FULL[1]))
+    (cause,) = causes_of(evidence(slow, upstream=upstream))
+    assert cause.code == "chipset_slot"
+    assert cause.evidence.endswith("gen 4 x4 of gen 4 x4, with GPUs 0 behind it")
+
+
+def test_a_chipset_is_named_for_cards_that_talk_within_it() -> None:
+    uplink, slots = Hop(SWITCH, 4, 4, 4, 4), [Hop(hop.bdf, 4, 4, 4, 4) for hop in FULL]
+    inside = pair(0, 1, "warn", "slow", hops=tuple(slots), path="PIX")
+    out = pair(0, 2, "pass", hops=(slots[0], uplink))
+    gpus = tuple(gpu(index) for index in range(3))
+    (cause,) = causes_of(evidence(inside, out, upstream=UPSTREAM, gpus=gpus))
+    assert (cause.code, "GPUs 0, 1 behind" in cause.evidence) == ("chipset_slot", True)
+
+
+def test_an_uplink_as_wide_as_the_cards_is_not_blamed() -> None:
+    uplink = Hop(SWITCH, 5, 16, 5, 16)
+    slow = pair(0, 1, "warn", "slow", hops=(FULL[0], uplink, FULL[1]))
+    assert codes(causes_of(evidence(slow, upstream=UPSTREAM))) == ["slow"]
+
+
+def test_slow_between_sockets_on_sound_links_is_the_sockets() -> None:
+    gpus = (gpu(0, numa_node=0), gpu(1, numa_node=1))
+    rates = Bandwidth(on=Rates(0.3), off=Rates(11.0), ceiling=14.4)
+    slow = pair(0, 1, "fail", "slow", path="SYS", hops=FULL, bandwidth=rates)
+    (cause,) = causes_of(evidence(slow, gpus=gpus))
+    assert cause.code == "socket_crossing"
+    assert cause.evidence.startswith("1 pairs between node 0 and node 1 reach 0.3 to 0.3 GB/s")
+    lowered = pair(0, 1, "fail", "slow", path="SYS", hops=(Hop("0000:01:00.0", 1, 16, 5, 16),))
+    assert codes(causes_of(evidence(lowered, gpus=gpus))) == ["link_downtrained"]
 
 
 def test_ports_that_redirect_are_named_with_their_bits_and_the_way_to_clear_them() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import NvmlDevice
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import Counters, NvmlDevice
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import runner
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.pair_run import PairRun
@@ -48,6 +48,12 @@ class Management:
 
     def link(self, index: int) -> Link:
         return Link(4, 16)
+
+    def counters(self, index: int) -> Counters:
+        return Counters(pcie_replays=0, ecc_corrected=None, ecc_uncorrected=None)
+
+    def confidential_compute(self) -> bool:
+        return False
 
     def p2p_status(self, source: int, target: int) -> dict[str, str]:
         return {"read": "OK", "write": "OK"}

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
     PASSED,
     Capability,
     Correctness,
+    Hop,
     Pair,
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.verdict import (
@@ -55,6 +56,7 @@ def judged(
     level: str = "PHB",
     obstacles: tuple[str, ...] = (),
     ceiling: Ceiling | None = CEILING,
+    hops: tuple[Hop, ...] = (),
 ) -> Judged:
     return judge(
         measurement,
@@ -62,6 +64,7 @@ def judged(
         bandwidth=bandwidth_of(measurement, ceiling),
         latency=latency_of(measurement),
         level=level,
+        hops=hops,
         thresholds=Thresholds(),
     )
 
@@ -81,6 +84,23 @@ def judged(
 def test_thresholds(fraction: float, verdict: str, reasons: tuple[str, ...]) -> None:
     result = judged(measured(28.8 * fraction))
     assert (result.verdict, result.reasons) == (verdict, reasons)
+
+
+@pytest.mark.parametrize(
+    "lowered", [Hop("0000:01:00.0", 4, 4, 4, 16), Hop("0000:01:00.0", 1, 16, 4, 16)]
+)
+def test_a_link_that_trained_low_is_told_though_it_carries_what_it_can(lowered: Hop) -> None:
+    full = Hop("0000:02:00.0", 4, 16, 4, 16)
+    result = judged(measured(), hops=(lowered, full))
+    assert (result.verdict, result.reasons) == ("warn", ("link_downtrained",))
+    assert judged(measured(), hops=(full, full)).verdict == "pass"
+    assert judged(measured(), hops=(lowered, full), level="NV4").verdict == "pass"
+
+
+def test_a_link_that_was_not_read_under_load_is_not_judged() -> None:
+    idle = Hop("0000:01:00.0", 1, 16, 4, 16)
+    result = judged(measured(rates={}), ceiling=None, hops=(idle,))
+    assert "link_downtrained" not in result.reasons
 
 
 def test_far_paths_are_judged_by_less() -> None:
