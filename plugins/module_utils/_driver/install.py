@@ -66,10 +66,13 @@ class Target:
 
 
 def is_imported(package: DkmsPackage, manifest: Manifest) -> bool:
-    """Return whether DKMS holds exactly this build, whole, with the source that it was made of."""
+    """Return whether DKMS holds this build, whole, with the source that it was made of.
+
+    A host may have signed its copy with its own key: build-ids tell, not checksums.
+    """
     return (
         package.is_added()
-        and recorded(package, manifest.kernel) == manifest
+        and manifest.same_build_as(recorded(package, manifest.kernel))
         and content_key(package.source_directory) == manifest.source_key
     )
 

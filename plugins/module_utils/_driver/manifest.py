@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from .._host.errors import GpufleetError
@@ -66,6 +66,15 @@ class Manifest:
     def as_dict(self) -> dict[str, object]:
         """Return the manifest as plain data, with its schema version."""
         return {"schema": _SCHEMA, **asdict(self), "modules": [asdict(m) for m in self.modules]}
+
+    def same_build_as(self, other: Manifest | None) -> bool:
+        """Whether both are one build, whoever signed the modules: by build-ids."""
+
+        def unsigned(manifest: Manifest) -> Manifest:
+            modules = (replace(m, sha256="", signer=None) for m in manifest.modules)
+            return replace(manifest, modules=tuple(modules))
+
+        return other is not None and unsigned(self) == unsigned(other)
 
     def as_json(self) -> bytes:
         """Return the manifest as it stands in its file."""

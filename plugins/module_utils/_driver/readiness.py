@@ -23,6 +23,7 @@ from .identity import DRIVER_MODULES, modprobe_override, resolved_path
 from .initramfs import Initramfs, stale_modules
 from .manifest import module_file
 from .removal import present_versions
+from .signing import Trust, read_trust
 
 _BUILT_MODULE = re.compile(r'^\s*BUILT_MODULE_NAME\[\d+\]="?([\w-]+)"?\s*$', re.MULTILINE)
 
@@ -49,10 +50,11 @@ def readiness(
     package = active_package(name, kernel, places)
     if package is None:
         return Readiness(kernel, None, (_why_not_installed(name, kernel, places),))
+    trust = read_trust(root)
     faults = [
         fault
         for module in expected_modules(package)
-        for fault in _faults_of_module(package, kernel, module, root)
+        for fault in _faults_of_module(package, kernel, module, root, trust)
     ]
     override = modprobe_override(root, kernel, "nvidia")
     if override is not None:
@@ -95,7 +97,9 @@ def _why_not_installed(name: str, kernel: str, trees: DkmsTrees) -> str:
     return f"{name}: not built; read {logs[-1]}" if logs else f"{name}: not built by DKMS"
 
 
-def _faults_of_module(package: DkmsPackage, kernel: str, name: str, root: Path) -> list[str]:
+def _faults_of_module(
+    package: DkmsPackage, kernel: str, name: str, root: Path, trust: Trust
+) -> list[str]:
     built = module_file(package.build_directory(kernel) / "module", name)
     if built is None:
         return [f"{name}: not built"]
@@ -111,6 +115,8 @@ def _faults_of_module(package: DkmsPackage, kernel: str, name: str, root: Path) 
         return [f"{name}: {error.read if isinstance(error, ModuleUnreadable) else error}"]
     if build_id is None or build_id != wanted:
         return [f"{name}: {path} is another build than DKMS's"]
+    if not trust.accepts(path):
+        return [f"{name}: {path} is not signed by an enrolled key, which Secure Boot demands"]
     return [] if magic == kernel else [f"{name}: {path} was compiled for {magic or 'no kernel'}"]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import build as builds
-from . import disabling, removal
+from . import disabling, removal, signing
 from . import initramfs as images
 from . import install as installs
 from .build import Build, BuildRequest
@@ -101,18 +101,27 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
         archive: import this first; None: DKMS has to hold the build already.
 
     Raises:
-        BuildRefused, InstallRefused, InitramfsRefused, DkmsFailed.
+        BuildRefused, InstallRefused, SigningRefused, InitramfsRefused, DkmsFailed.
     """
     target = Target(package, kernel)
     before = _resolved_modules(target)
     actions: list[str] = []
+    trust = signing.read_trust()
+    manifest = recorded(package, kernel)
     if archive is not None:
-        first = imported(package, kernel, archive, check=check)
-        manifest, actions = first.manifest, list(first.actions)
-    else:
-        manifest = recorded(package, kernel)
+        wanted = installs.manifest_of(package, archive, kernel)
+        if not wanted.same_build_as(manifest):
+            signing.require_signable(trust, wanted)
+        actions += imported(package, kernel, archive, check=check).actions
+        held = recorded(package, kernel)
+        manifest = held if wanted.same_build_as(held) else wanted
     if manifest is None:
         raise installs.not_imported(target)
+    if signing.require_signable(trust, manifest):
+        actions.append("sign the modules with the enrolled key")
+        manifest = manifest if check else signing.sign(package, manifest, trust)
+    if not check:
+        signing.require_accepted(package, manifest, trust)
     found = installs.plan(target, manifest)
     actions += [f"install, because {line}" for line in found]
     if disabling.is_held_off(package.name):

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .certificates import Certificate, certificates_in
 from .files import read_bytes, read_text
 
 ENABLED = "enabled"
@@ -95,6 +96,46 @@ def read_secure_boot(root: Path = Path("/")) -> SecureBoot:
     )
 
 
+def demands_signatures(found: SecureBoot) -> bool:
+    """Return whether the kernel refuses modules without a known signature, as far as can be told.
+
+    Not knowing is as good as knowing that it does, unless the kernel is not locked down.
+    """
+    return (
+        found.state == ENABLED
+        or found.lockdown in ("integrity", "confidentiality")
+        or bool(found.signature_enforced)
+        or (found.state == UNKNOWN and found.lockdown != "none")
+    )
+
+
+def enrolled_certificates(root: Path = Path("/")) -> tuple[Certificate, ...]:
+    """Return the certificates that firmware (db) and shim (MokListRT) know."""
+    lists = [(read_bytes(path) or b"")[_ATTRIBUTE_BYTES:] for path in _variable_lists(root)]
+    lists += [read_bytes(path) or b"" for path in _mok_lists(root)]
+    return tuple(dict.fromkeys(found for data in lists for found in certificates_in(data)))
+
+
+def staged_certificates(root: Path = Path("/")) -> tuple[Certificate, ...]:
+    """Return the certificates that wait for approval at the console (MokNew)."""
+    data = read_bytes(root / "sys/firmware/efi/efivars" / f"MokNew-{_SHIM_LOCK}") or b""
+    return certificates_in(data[_ATTRIBUTE_BYTES:])
+
+
+def _variable_lists(root: Path) -> list[Path]:
+    """Return the variables that hold key lists, behind their attributes.
+
+    Long lists are cut into MokListRT, MokListRT1, ...; newer kernels show the whole beside.
+    """
+    variables = root / "sys/firmware/efi/efivars"
+    return [path for path in _entries(variables) if _is_key_list(path.name)]
+
+
+def _mok_lists(root: Path) -> list[Path]:
+    directory = root / "sys/firmware/efi/mok-variables"
+    return [path for path in _entries(directory) if path.name.startswith("MokListRT")]
+
+
 def _read_state(root: Path) -> str:
     if not (root / "sys/firmware/efi").is_dir():
         return UNSUPPORTED
@@ -111,14 +152,7 @@ def _read_key_enrolled(root: Path) -> bool | None:
     certificates = [read_bytes(root / path) for path in CERTIFICATE_PATHS]
     found = [certificate for certificate in certificates if certificate]
     variables = root / "sys/firmware/efi/efivars"
-    # Long lists are cut into MokListRT, MokListRT1, ...; newer kernels show the whole beside.
-    paths = [path for path in _entries(variables) if _is_key_list(path.name)]
-    paths += [
-        path
-        for path in _entries(root / "sys/firmware/efi/mok-variables")
-        if path.name.startswith("MokListRT")
-    ]
-    key_lists = [read_bytes(path) for path in paths]
+    key_lists = [read_bytes(path) for path in (*_variable_lists(root), *_mok_lists(root))]
     if any(key_list is None for key_list in key_lists) or not _entries(variables):
         return None
     known = [key_list for key_list in key_lists if key_list]
