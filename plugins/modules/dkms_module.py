@@ -154,6 +154,16 @@ archive:
   returned: success
   type: dict
   sample: {path: /srv/gpufleet/builds/a.dkms.tar.gz, sha256: 9f86d081884c7d65, size: 51212288}
+log:
+  description: The log of the build on the host that built, kept with it; null for other states.
+  returned: success
+  type: str
+  sample: /var/cache/gpufleet/driver/5f1d/dkms/gpufleet-nvidia/595.58.03/K/x86_64/log/make.log
+objects:
+  description: How many objects the build compiled, by its log; null where there is none.
+  returned: success
+  type: int
+  sample: 1400
 error:
   description: Code, what was read, what was wanted, and the remedy.
   returned: failure
@@ -227,6 +237,8 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
         "modules": [installed.as_dict() for installed in outcome.modules],
         "manifest": outcome.manifest.as_dict() if outcome.manifest else None,
         "archive": _archive(module.params["archive"]),
+        "log": str(outcome.log) if outcome.log else None,
+        "objects": outcome.objects,
         "diff": {"before": outcome.before, "after": outcome.after},
     }
 

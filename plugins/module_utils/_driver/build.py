@@ -83,7 +83,8 @@ def plan(request: BuildRequest) -> Build:
 def build(request: BuildRequest) -> Build:
     """Return the build for the request, compiling it unless a whole one of this content exists.
 
-    A second caller for the same content waits for the first and then finds its build.
+    A second caller for the same content waits for the first and then finds its build. Builds of
+    other content wait too: each takes all cores and the memory that is free when it begins.
 
     Raises:
         SourceRefused, KernelSignatureMismatch: before anything is compiled.
@@ -98,7 +99,8 @@ def build(request: BuildRequest) -> Build:
         _clear_leftovers(package, request.kernel)
         if not package.is_added():
             _register(package)
-        _compile(request, package)
+        with _lock(request.directory, "compiler"):
+            _compile(request, package)
         manifest = _checked(request, package, source)
         record = package.build_directory(request.kernel) / FILE_NAME
         atomic_write(record, manifest.as_json())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .._host.files import read_text
 from . import build as builds
 from . import disabling, removal, signing
 from . import initramfs as images
@@ -20,6 +21,7 @@ from .identity import DRIVER_MODULES, InstalledModule, installed_module
 from .initramfs import Initramfs
 from .install import Target
 from .manifest import Manifest, module_file, recorded
+from .progress import compiled_objects
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Outcome:
         status: DKMS's entries of the package.
         manifest: the build's manifest, None where there is no build yet, or no longer.
         before, after: the modules in words, for a diff.
+        log: the log of the build, where there is one and it was made on this host.
+        objects: how many objects the build compiled, by its log.
     """
 
     actions: tuple[str, ...]
@@ -40,6 +44,8 @@ class Outcome:
     manifest: Manifest | None
     before: str
     after: str
+    log: Path | None = None
+    objects: int | None = None
 
     @property
     def changed(self) -> bool:
@@ -66,7 +72,7 @@ def built(request: BuildRequest, *, archive: Path | None, check: bool) -> Outcom
         if archive is not None:
             builds.export(made, archive)
     package = made.package
-    return _outcome(
+    outcome = _outcome(
         actions,
         before,
         _built_modules(made),
@@ -75,6 +81,11 @@ def built(request: BuildRequest, *, archive: Path | None, check: bool) -> Outcom
         trees=package.trees,
         check=check,
     )
+    log = package.build_directory(request.kernel) / "log/make.log"
+    text = read_text(log)
+    if text is None:
+        return outcome
+    return replace(outcome, log=log, objects=compiled_objects(text))
 
 
 def imported(package: DkmsPackage, kernel: str, archive: Path, *, check: bool) -> Outcome:

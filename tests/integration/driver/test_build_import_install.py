@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.driver_hosts import (
@@ -54,6 +55,8 @@ class TestBuilder:
         before = builder.path(ARCHIVE).stat().st_mtime_ns
         result = builder.module("dkms_module", **EXPORT)
         assert not result["changed"] and result["actions"] == []
+        assert builder.path(result["log"]).read_text().count("nv.o") > 0
+        assert result["objects"] >= len(MODULES)
         assert builder.path(ARCHIVE).stat().st_mtime_ns == before
 
     def test_a_tar_archive_of_the_source_is_the_same_build(self, builder: Host) -> None:
@@ -85,6 +88,33 @@ class TestBuilder:
         path.write_text(text)
         assert rebuilt["actions"][0].startswith("build ")
         assert builder.module("dkms_module", check_mode=True, **EXPORT)["actions"] == []
+
+    def test_two_builds_at_once_are_compiled_one_after_another(self, builder: Host) -> None:
+        # Refuses to begin while another make of DKMS's is at work.
+        make = builder.path("/usr/local/bin/make")
+        make.write_text(
+            '#!/bin/sh\n[ -z "$MAKELEVEL" ] || exec /usr/bin/make "$@"\n'
+            "mkdir /srv/compiling || exit 1\nsleep 2\n"
+            '/usr/bin/make "$@"\nstatus=$?\nrmdir /srv/compiling\nexit $status\n'
+        )
+        make.chmod(0o755)
+        patches = []
+        for name in ("one", "two"):
+            patch = builder.path(f"/srv/patches/{name}.patch")
+            patch.write_text(f"--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+{name}\n")
+            patches.append([*EXPORT["patches"], f"/srv/patches/{name}.patch"])
+        arguments = {**EXPORT, "state": "built", "archive": None}
+        with ThreadPoolExecutor() as pool:
+            results = list(
+                pool.map(
+                    lambda chosen: builder.module(
+                        "dkms_module", **{**arguments, "patches": chosen}
+                    ),
+                    patches,
+                )
+            )
+        make.unlink()
+        assert [result.get("changed") for result in results] == [True, True], results
 
     def test_the_builders_own_dkms_knows_nothing_of_it(self, builder: Host) -> None:
         assert builder.run("dkms", "status") == ""

@@ -34,7 +34,7 @@ module.exit_json(ansible_facts={"p2p": module.params["facts"]})
 """
 
 COMPILE = """
-import json, time
+import json
 from pathlib import Path
 from ansible.module_utils import basic
 names = [name for name in basic._load_params() if not name.startswith("_")]
@@ -44,11 +44,6 @@ folder = Path(%(folder)r)
 lock = json.loads((folder / "root/var/lib/gpufleet/lock.json").read_text())
 with (folder / "compiled.jsonl").open("a") as calls:
     calls.write(json.dumps({**asked, "purposes": lock["purposes"]}) + "\\n")
-# Each build takes all cores and what memory is free: two at once have neither.
-inside = folder / "inside"
-inside.touch(exist_ok=False)
-time.sleep(1)
-inside.unlink()
 Path(asked["archive"]).write_text(asked["kernel_compiler"])
 module.exit_json(changed=True, manifest={"kernel_compiler": asked["kernel_compiler"]})
 """
@@ -63,7 +58,8 @@ def stage(folder: Path) -> Path:
         (collection / name).symlink_to(ROOT / name)
     for name in ("action", "filter", "module_utils", "plugin_utils"):
         (collection / "plugins" / name).symlink_to(ROOT / "plugins" / name)
-    (modules / "driver_source.py").symlink_to(ROOT / "plugins/modules/driver_source.py")
+    for name in ("driver_source.py", "driver_build_progress.py"):
+        (modules / name).symlink_to(ROOT / "plugins/modules" / name)
     lock = (ROOT / "plugins/modules/host_lock.py").read_text()
     own_root = 'ROOT = Path("/")'
     assert own_root in lock
