@@ -180,7 +180,7 @@ class TestBuild:
 
 
 class TestSecondHost:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def target(self, new_host: NewHost, distribution: Distribution, built: object) -> Host:
         host = new_host("second")
         give_archive(distribution.host, host)

@@ -131,7 +131,7 @@ class Fleet:
             env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(self.collections)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
