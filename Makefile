@@ -15,6 +15,9 @@ INVENTORY ?=
 # More arguments for ansible-playbook, e.g. ARGS='--check --diff' or ARGS='--skip-tags iommu'.
 ARGS ?=
 
+# How long `make fuzz` goes on.
+FUZZ_SECONDS ?= 600
+
 VENV := .venv
 # What the environment follows from. A new content gives a new stamp, and so a new setup.
 SETUP_INPUTS := pyproject.toml constraints.txt galaxy.yml scripts/setup-venv
@@ -75,7 +78,7 @@ test: setup packages-lab packages-test ## every test there is; CI does exactly t
 
 .PHONY: pytest
 pytest: setup packages-lab packages-test ## unit, packaging and integration in one run (needs root)
-	$(PYTEST) tests/unit tests/packaging tests/integration
+	$(PYTEST) tests/unit tests/fuzz tests/packaging tests/integration
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
@@ -88,7 +91,12 @@ lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
 
 .PHONY: unit
 unit: setup packages-test ## tests of single parts: no root, seconds
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit tests/fuzz
+
+# Not part of `make test`: that gives each parser a few cases only.
+.PHONY: fuzz
+fuzz: setup ## damaged texts for every parser, FUZZ_SECONDS long (no root)
+	PYTHONPATH=tests $(WITH_VENV) python -m fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: integration
 integration: setup packages-lab packages-test ## native builds, DKMS, GRUB on fake roots (needs root)

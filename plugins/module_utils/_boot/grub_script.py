@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .._host.errors import GpufleetError
+from .._host.foreign_text import decimal
 
 _BLANKS = " \t"
 _ENDS_WORD = "{}|&;<> \t\n"
@@ -323,8 +324,9 @@ def find_entry(script: Script, selector: str) -> Entry:
     # '>' goes one menu deeper, '>>' is a literal one.
     for part in re.split(r"(?<!>)>(?!>)", selector):
         wanted = part.replace(">>", ">").strip()
-        if wanted.isdigit():
-            entry = level[int(wanted)] if int(wanted) < len(level) else None
+        position = decimal(wanted)
+        if position is not None:
+            entry = level[position] if position < len(level) else None
         else:
             entry = next((e for e in level if wanted in {e.identity, e.title}), None)
         if entry is None:

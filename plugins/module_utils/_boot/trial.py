@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from .._host.files import read_bytes, read_text
+from .._host.foreign_text import parse_json
 from .._host.kernel import read_boot_id
 from .cmdline import CommandLine, Parameter, format_parameter, parse
 from .grub_trial_entry import TOKEN_PARAMETER
@@ -64,7 +65,7 @@ def read_record(root: Path = Path("/")) -> Trial | None:
     if data is None:
         return None
     try:
-        fields = json.loads(data)
+        fields = parse_json(data)
         if fields["schema"] != _SCHEMA:
             return None
         return Trial(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._host.errors import GpufleetError
+from .._host.foreign_text import decimal
 from .registry import version_order
 from .specification import DriverBuild
 
@@ -21,7 +22,7 @@ SCHEMA = 1
 KEPT, LOST, UNKNOWN = "kept", "lost", "unknown"
 UPSTREAM = "upstream"
 
-_KERNEL_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_KERNEL_VERSION = re.compile(r"([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
 
 
 class CatalogueUnusable(GpufleetError):
@@ -177,8 +178,8 @@ def kernel_order(version: str) -> tuple[int, int, int] | None:
     match = _KERNEL_VERSION.match(version)
     if match is None:
         return None
-    major, minor, patch = match.groups()
-    return int(major), int(minor), int(patch or 0)
+    major, minor, patch = (decimal(part) for part in match.groups(default="0"))
+    return None if major is None or minor is None or patch is None else (major, minor, patch)
 
 
 def _build(entry: Mapping[str, Any], repositories: Mapping[str, str]) -> CatalogueBuild:

@@ -86,7 +86,7 @@ def sections(image: bytes, origin: str) -> tuple[Section, ...]:
             size, count, names = struct.unpack_from(order + "HHH", image, 0x2E)
         layout = order + ("IIQQQQ" if wide else "IIIIII")
         headers = [struct.unpack_from(layout, image, table + n * size) for n in range(count)]
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise _unreadable(origin, "section table outside the file") from error
     if table + count * (64 if wide else 40) > len(image):
         raise _unreadable(origin, "section table cut short")

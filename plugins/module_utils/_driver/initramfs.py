@@ -21,6 +21,7 @@ from pathlib import Path
 from .._host.commands import run
 from .._host.errors import GpufleetError
 from .._host.files import atomic_write, read_text, remove, sha256_of, sync_directory
+from .._host.foreign_text import parse_json
 from .elf import ModuleUnreadable, build_id_of, module_bytes
 from .identity import installed_module
 
@@ -212,7 +213,7 @@ def _require_space(initramfs: Initramfs) -> None:
 def _recorded(initramfs: Initramfs) -> dict[str, str]:
     text = read_text(initramfs.record)
     try:
-        fields = json.loads(text or "{}")
+        fields = parse_json(text or "{}")
     except ValueError:
         return {}
     return {str(key): str(value) for key, value in dict(fields).items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 from .._host.commands import CommandFailed, run
 from .._host.errors import GpufleetError
 from .._host.files import read_text
+from .._host.foreign_text import decimal
 from .identity import InstalledModule, LoadedModule, installed_module, loaded_module
 
 #: Users before the used. The kernel spells module names with underscores.
@@ -94,7 +95,7 @@ def held_references(root: Path, loaded: Sequence[str]) -> tuple[str, ...]:
         directory = root / "sys/module" / name
         count = (read_text(directory / "refcnt") or "0").strip()
         dependents = len(list((directory / "holders").glob("*")))
-        if count.isdecimal() and int(count) > dependents:
+        if (decimal(count) or 0) > dependents:
             held.append(name)
     return tuple(held)
 

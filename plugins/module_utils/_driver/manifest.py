@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from .._host.errors import GpufleetError
 from .._host.files import read_bytes, sha256_of
+from .._host.foreign_text import parse_json
 from .dkms import DkmsPackage
 from .elf import (
     MODULE_SUFFIXES,
@@ -88,7 +89,7 @@ def parse(data: bytes, origin: str) -> Manifest:
         BuildRefused: not a manifest of this schema.
     """
     try:
-        fields = json.loads(data)
+        fields = parse_json(data)
         if fields.pop("schema") != _SCHEMA:
             raise ValueError("unknown schema")
         modules = tuple(ModuleRecord(**module) for module in fields.pop("modules"))

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Union
 
+from .._host.foreign_text import decimal
+
 FORCE_P2P_TYPE = "RMForceP2PType"
 PCIE_P2P_TYPE = "RMPcieP2PType"
 #: The module parameter that carries the keys.
@@ -39,7 +41,8 @@ _SINCE: Mapping[str, Mapping[str, int]] = {
 
 def version_order(version: str) -> tuple[int, ...]:
     """Return a driver release as numbers, so that 580.95.05 comes before 580.105.08."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    numbers = (decimal(part) for part in version.split("."))
+    return tuple(number for number in numbers if number is not None)
 
 
 def p2p_types(version: str) -> Mapping[str, Mapping[str, int]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from .._host.commands import CommandMissing, run
 from .._host.errors import GpufleetError
 from .._host.files import FileChange, atomic_write, read_bytes, read_text, remove, sha256_of
+from .._host.foreign_text import parse_json
 from .._host.userspace import userspace_version
 from .initramfs import STATE_DIRECTORY
 from .install import prune_state
@@ -219,7 +220,7 @@ def _files(packages: Sequence[Package], held: Held) -> list[FileChange]:
 
 def _read_held() -> Held:
     try:
-        fields = json.loads(read_text(RECORD) or "{}")
+        fields = parse_json(read_text(RECORD) or "{}")
         if fields.get("schema") != _SCHEMA:
             return Held()
         selections = {str(name): str(want) for name, want in fields["selections"].items()}

@@ -20,6 +20,7 @@ from pathlib import Path
 from .._host.commands import CommandFailed, CommandMissing, CommandTimedOut, run
 from .._host.errors import GpufleetError
 from .._host.files import atomic_write, read_text, remove
+from .._host.foreign_text import parse_json
 from .places import ALARM, METRICS_NAME, MOTD, PROGRAM, Settings, below
 
 KERNELS = "kernels"
@@ -73,7 +74,7 @@ class Alarm:
 def parse(text: str) -> Alarm:
     """Return the alarm in a file's text; none where it is not one of ours."""
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
         if fields["schema"] != _SCHEMA:
             return Alarm()
         return Alarm({part: tuple(Finding(**f) for f in fields[part]) for part in PARTS})

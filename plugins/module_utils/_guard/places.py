@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._host.errors import GpufleetError
 from .._host.files import read_text
+from .._host.foreign_text import parse_json
 from .._host.pci import DEFAULT_GPU_MATCH
 
 PROGRAM = Path("/usr/lib/gpufleet/gpufleet-guard")
@@ -69,7 +70,7 @@ def read_settings(root: Path = Path("/")) -> Settings:
     if text is None:
         return Settings()
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
         if fields.pop("schema") != _SCHEMA:
             raise ValueError("unknown schema")
         return Settings(

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._host.errors import GpufleetError
 from .._host.files import read_text
+from .._host.foreign_text import parse_json
 from .places import RECORD, below
 
 _SCHEMA = 1
@@ -86,7 +87,7 @@ class Record:
 def parse(text: str) -> Record | None:
     """Return the record in a file's text, None where it is not one."""
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
         if fields["schema"] != _SCHEMA:
             return None
         state = fields["state"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .files import read_text
 
-_DEVICE_FILE = re.compile(r"/dev/nvidia(\d+)")
-_MINOR = re.compile(r"(?m)^Device Minor:\s*(\d+)\s*$")
+_DEVICE_FILE = re.compile(r"/dev/nvidia([0-9]{1,9})")
+_MINOR = re.compile(r"(?m)^Device Minor:\s*([0-9]{1,9})\s*$")
 # They hold every GPU open by profession and do no work on it.
 _KEEPERS = frozenset({"nvidia-persiste", "nvidia-powerd", "nv-fabricmanage", "nv-hostengine"})
 

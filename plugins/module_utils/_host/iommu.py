@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .files import read_text
+from .foreign_text import decimal
 
 IDENTITY = "identity"
 UNKNOWN = "unknown"
@@ -30,8 +31,9 @@ def group_of(root: Path, bdf: str) -> IommuGroup | None:
     """Return the function's IOMMU group; None where no IOMMU is in its way."""
     link = root / "sys/bus/pci/devices" / bdf / "iommu_group"
     name = link.resolve().name if link.is_symlink() else ""
-    if not (name.isascii() and name.isdigit()):
+    number = decimal(name)
+    if number is None:
         return None
     text = read_text(root / "sys/kernel/iommu_groups" / name / "type")
     kind = UNKNOWN if text is None else text.strip()
-    return IommuGroup(int(name), kind if kind in _TYPES else UNKNOWN)
+    return IommuGroup(number, kind if kind in _TYPES else UNKNOWN)

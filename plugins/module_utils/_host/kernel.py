@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .compiler import KernelCompiler, running_compiler
 from .files import read_text
+from .foreign_text import decimal
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,8 @@ class Kernel:
 
 def release_order(release: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key that puts 6.1.0-9 before 6.1.0-10."""
-    return tuple(
-        (1, int(part), "") if part.isdigit() else (0, 0, part)
-        for part in re.findall(r"[0-9]+|[^0-9]+", release)
-    )
+    parts = [(part, decimal(part)) for part in re.findall(r"[0-9]+|[^0-9]+", release)]
+    return tuple((0, 0, part) if number is None else (1, number, "") for part, number in parts)
 
 
 def read_kernel(root: Path = Path("/")) -> Kernel:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from .errors import GpufleetError
 from .files import atomic_write, read_bytes, remove, remove_empty
+from .foreign_text import parse_json
 
 LOCK_PATH = Path("var/lib/gpufleet/lock.json")
 DEFAULT_LEASE_SECONDS = 3600
@@ -124,7 +125,7 @@ class LockOutcome:
 def parse_record(data: bytes) -> LockRecord | None:
     """Return the lock that a file's bytes hold, None where they hold none of this schema."""
     try:
-        fields = json.loads(data)
+        fields = parse_json(data)
         if fields["schema"] != _SCHEMA or not fields["purposes"]:
             return None
         return LockRecord(

@@ -18,6 +18,7 @@ from .config_space import (
 )
 from .errors import GpufleetError
 from .files import read_text
+from .foreign_text import decimal
 
 DEFAULT_GPU_MATCH = ("10de:*:03",)
 EXTENDED_BYTES = 4096
@@ -104,10 +105,8 @@ def link_generation(text: str | None) -> int | None:
 
 def link_width(text: str | None) -> int | None:
     """Return the lanes that a ``*_link_width`` attribute names, None where unknown."""
-    value = text.strip() if text else ""
-    if not (value.isascii() and value.isdigit()) or int(value) in _UNKNOWN_WIDTHS:
-        return None
-    return int(value)
+    value = decimal(text.strip()) if text else None
+    return None if value in _UNKNOWN_WIDTHS else value
 
 
 def memory_bar_bytes(resource: str | None) -> tuple[int, ...]:
@@ -204,7 +203,7 @@ def _read_device(path: Path) -> PciDevice:
         vendor=identifier("vendor", 4),
         device=identifier("device", 4),
         pci_class=identifier("class", 6),
-        numa_node=int(numa) if numa is not None and numa.isdigit() else None,
+        numa_node=decimal(numa),
         link=Link(
             link_generation(attribute("current_link_speed")),
             link_width(attribute("current_link_width")),

@@ -39,6 +39,7 @@ _DEFAULT_LEVEL = PXB
 # Where a job has no more GPUs than this on a host with AMD processors, they always talk directly.
 _GPUS_OF_SMALL_AMD_JOB = 2
 _CHARACTERS_AT_MOST = 1023  # of a name or a value in a file
+_LONG_MAX = (1 << 63) - 1
 _STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 
 
@@ -86,15 +87,20 @@ class Gates:
 
 
 def strtol(text: str) -> int:
-    """Return what C's strtol(text, NULL, 0) does: the number text begins with, else 0."""
+    """Return what C's strtol(text, NULL, 0) does: the number text begins with, else 0.
+
+    A number beyond the largest long is that.
+    """
     match = _STRTOL.match(text)
     if match is None:
         return 0
     sign, digits = match.groups()
     prefix = digits[:2].lower()
     base = 16 if prefix == "0x" else 8 if digits.startswith("0") else 10
-    number = int(digits, base)
-    return -number if sign == "-" else number
+    # int() refuses decimal numbers beyond 4300 digits; C stops at the largest long.
+    beyond = base == 10 and len(digits) > len(str(_LONG_MAX))
+    number = _LONG_MAX + 1 if beyond else int(digits, base)
+    return max(-number, -_LONG_MAX - 1) if sign == "-" else min(number, _LONG_MAX)
 
 
 def level_name(text: str) -> str | None:

@@ -97,7 +97,7 @@ def test_the_default_is_the_one_without_a_one_shot_entry() -> None:
     assert grub_script.default_selector(saved, None) == "0"
 
 
-@pytest.mark.parametrize("selector", ["7", "nowhere", "0>1", "1>7"])
+@pytest.mark.parametrize("selector", ["7", "nowhere", "0>1", "1>7", "\u00b2", "9" * 5000])
 def test_an_unknown_default_is_refused(selector: str) -> None:
     with pytest.raises(grub_script.GrubScriptError) as refusal:
         grub_script.find_entry(grub_script.parse(MENU), selector)

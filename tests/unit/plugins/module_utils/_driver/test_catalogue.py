@@ -132,3 +132,9 @@ def test_a_damaged_catalogue_is_told(change: Any, told: str) -> None:
 def test_something_else_is_no_catalogue(data: object) -> None:
     with pytest.raises(CatalogueUnusable):
         catalogue.parse(data)
+
+
+@pytest.mark.parametrize("version", ["9" * 5000 + ".1", "6." + "9" * 5000, "\u0663.1"])
+def test_a_kernel_of_no_sensible_number_has_no_order(version: str) -> None:
+    # int() refuses beyond 4300 digits; found by the fuzzer.
+    assert catalogue.kernel_order(version) is None

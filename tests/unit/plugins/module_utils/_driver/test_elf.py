@@ -71,3 +71,13 @@ def test_arbitrary_bytes_are_refused_or_read_but_never_crash(tail: bytes) -> Non
 def test_the_note_behind_another_owner_is_found() -> None:
     other = b"\x06\0\0\0\x04\0\0\0\x01\0\0\0Linux\0\0\0abcd"
     assert elf.build_id_in_notes(other + build_id_note(BUILD_ID)) == BUILD_ID.hex()
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_section_table_beyond_any_file_is_refused(wide: bool) -> None:
+    # Its offset does not fit into a C size; found by the fuzzer.
+    image = bytearray(module_image(BUILD_ID, wide=wide))
+    place, size = (0x28, 8) if wide else (0x20, 4)
+    image[place : place + size] = b"\xff" * size
+    with pytest.raises(elf.ModuleUnreadable):
+        elf.sections(bytes(image), "a file")

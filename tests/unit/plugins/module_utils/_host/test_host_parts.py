@@ -60,6 +60,11 @@ def test_releases_sort_by_number() -> None:
     ]
 
 
+def test_a_name_with_more_digits_than_a_number_has_sorts_like_text() -> None:
+    # int() refuses beyond 4300 digits; found by the fuzzer.
+    assert release_order("6." + "9" * 5000) < release_order("6.1")
+
+
 def test_kernels_and_their_headers(tmp_path: Path) -> None:
     modules = tmp_path / "lib/modules"
     for release in ("6.1.0-9-amd64", "6.1.0-10-amd64", "6.1.0-8-amd64"):
