@@ -203,7 +203,6 @@ def hold(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockOutc
     path = root / LOCK_PATH
     if dry_run:
         return plan_hold(read_bytes(path), request, _now())
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _guarded(path.parent):
         outcome = plan_hold(read_bytes(path), request, _now())
         if outcome.record is not None:
