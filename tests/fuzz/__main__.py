@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import random
+import signal
 import sys
 import time
 import traceback
@@ -46,17 +47,19 @@ def fuzz(parser: Parser, seconds: float, seed: int, cases_a_round: int = _CASES_
     tally = Tally()
 
     def read(case: object) -> None:
-        faulthandler.dump_traceback_later(_HANG_SECONDS, exit=True)
+        signal.setitimer(signal.ITIMER_REAL, _HANG_SECONDS)
         began = time.process_time()
         try:
             parser.read(case)
         except GpufleetError:
             tally.refused += 1
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
             tally.cases += 1
             tally.slowest = max(tally.slowest, time.process_time() - began)
 
+    # Where a case hangs, its place is printed before the signal's usual effect ends the process.
+    faulthandler.register(signal.SIGALRM, chain=True)
     number = 0
     while number == 0 or time.monotonic() - tally.begun < seconds:
         settings = hypothesis.settings(
@@ -72,6 +75,7 @@ def fuzz(parser: Parser, seconds: float, seed: int, cases_a_round: int = _CASES_
             tally.crash = traceback.format_exc()
             break
         number += 1
+    faulthandler.unregister(signal.SIGALRM)
     tally.seconds = time.monotonic() - tally.begun
     return tally
 
