@@ -59,7 +59,7 @@ def fuzz(parser: Parser, seconds: float, seed: int, cases_a_round: int = _CASES_
             tally.slowest = max(tally.slowest, time.process_time() - began)
 
     # Where a case hangs, its place is printed before the signal's usual effect ends the process.
-    faulthandler.register(signal.SIGALRM, chain=True)
+    faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
     number = 0
     while number == 0 or time.monotonic() - tally.begun < seconds:
         settings = hypothesis.settings(

@@ -218,3 +218,25 @@ def config_space(*, acs: int | None) -> bytes:
     struct.pack_into("<I", config, 0x140, 0x0015 | 1 << 16)
     struct.pack_into("<II", config, 0x144, 0x3F << 4, 1 << 5 | 1)
     return bytes(config)
+
+
+def certificate() -> bytes:
+    """Return as much of an X.509 certificate in DER as names its key."""
+
+    def element(tag: int, *parts: bytes) -> bytes:
+        content = b"".join(parts)
+        return bytes([tag, len(content)]) + content
+
+    name = element(0x30, element(0x06, bytes.fromhex("550403")), element(0x0C, b"DKMS key"))
+    subject = element(0x30, element(0x31, name))
+    version, serial = element(0xA0, element(0x02, b"\x02")), element(0x02, b"\xa1\xb2")
+    empty = element(0x30)
+    signed = element(0x30, version, serial, empty, subject, empty, subject)
+    return element(0x30, signed, empty)
+
+
+def signature_list() -> bytes:
+    """Return an EFI signature list that holds the certificate."""
+    entry = bytes(16) + certificate()
+    kind = bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072")
+    return kind + struct.pack("<III", 28 + len(entry), 0, len(entry)) + entry
