@@ -128,9 +128,8 @@ class Catalogue:
         source = build.source
         for entry in self.builds:
             same = source.kind == "git" and _repository(source.location) == _repository(entry.git)
-            if entry.version == build.version and (
-                same or source.commit == entry.commit is not None
-            ):
+            same = same or (entry.commit is not None and source.commit == entry.commit)
+            if same and entry.version == build.version:
                 return entry
         return None
 

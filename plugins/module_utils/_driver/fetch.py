@@ -217,7 +217,7 @@ def _download(url: str, target: Path) -> None:
     try:
         # The scheme is http or https: the specification admits no other.
         with (
-            urllib.request.urlopen(url, timeout=_READ_SECONDS) as answer,
+            urllib.request.build_opener().open(url, timeout=_READ_SECONDS) as answer,
             target.open("wb") as stream,
         ):
             shutil.copyfileobj(answer, stream, _CHUNK)

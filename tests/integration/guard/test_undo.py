@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything site.yml puts on a host, taken off in rollback.yml's order: the tree as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from support.driver_hosts import INSTALL, REPOSITORY, VERSION, Host, give_archive
+from support.guarded_hosts import GUARD, NewHost
+
+TREES = ("etc", "boot", "lib/modules", "usr/src", "usr/lib/gpufleet", "var/lib", "run")
+#: apt's and dpkg's own caches and backups are rewritten by any of their commands.
+NOT_OURS = ("var/lib/dpkg/status-old", "var/lib/apt/", "var/lib/dpkg/lock")
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+PARAMETERS = ["iommu=pt"]
+
+
+def tree(host: Host) -> dict[str, Any]:
+    return {
+        name: entry for name, entry in host.tree(*TREES).items() if not name.startswith(NOT_OURS)
+    }
+
+
+def put_on(host: Host) -> list[dict[str, Any]]:
+    """Apply what changes files on a host, in the order of site.yml."""
+    return [
+        host.module("driver_userspace", version=VERSION),
+        host.module("dkms_module", **INSTALL),
+        host.module("kernel_cmdline", parameters=PARAMETERS),
+        host.module("p2p_guard", **GUARD),
+    ]
+
+
+def rolled_back_modules() -> list[str]:
+    """Return the modules that the role rollback calls with absent or released, in its order."""
+    path = REPOSITORY / "roles/rollback/tasks/main.yml"
+    found = []
+    for task in yaml.safe_load(path.read_text()):
+        for name, options in task.items():
+            if name.startswith("gpufleet.p2p.") and (options or {}).get("state"):
+                found.append(name.rpartition(".")[2])
+    return found
+
+
+def test_installed_twice_then_undone_leaves_no_trace(
+    new_host: NewHost, boot_host: Host, builder: Host
+) -> None:
+    host = new_host("undo", like=boot_host)
+    give_archive(builder, host)
+    Path(host.path(LIBRARIES)).mkdir(parents=True, exist_ok=True)
+    library = host.path(f"{LIBRARIES}/libcuda.so.{VERSION}")
+    library.write_text("library")
+    host.path(f"{LIBRARIES}/libcuda.so.1").symlink_to(library.name)
+    before, dkms = tree(host), host.run("dkms", "status")
+
+    first = put_on(host)
+    assert all(result.get("changed") for result in first), first
+    assert tree(host) != before
+    again = put_on(host)
+    assert not any(result["changed"] for result in again), again
+
+    order = rolled_back_modules()
+    assert sorted(order) == ["dkms_module", "driver_userspace", "kernel_cmdline", "p2p_guard"]
+    for name in order:
+        state = "released" if name == "driver_userspace" else "absent"
+        result = host.module(name, state=state)
+        assert result.get("changed"), (name, result)
+    after = tree(host)
+    assert {n for n in {*before, *after} if before.get(n) != after.get(n)} == set()
+    assert host.run("dkms", "status") == dkms
