@@ -18,20 +18,6 @@ def codes(result: Result) -> list[str]:
     return [cause.code for cause in result.causes]
 
 
-def test_the_reference_rig_has_exactly_its_groups(verify: Verify) -> None:
-    result = verify("seven_gpu_rig")
-    assert set(result.groups) == {(0, 1), (2, 3), (4, 5, 6)}
-    assert result.verdict == "pass"
-    assert codes(result) == ["mixed_generations"]
-    within = [set(group) for group in result.groups]
-    for pair in result.pairs:
-        together = any({pair.source, pair.target} <= group for group in within)
-        assert pair.verdict == ("pass" if together else "not_applicable")
-        if not together:
-            assert pair.reasons == ("mixed_generations", "data_dropped")
-    assert len(result.pairs) == 42
-
-
 @pytest.mark.parametrize("kind", ["DMA-FQ", "DMA"])
 def test_a_translating_iommu_is_found_out_at_the_owner_and_named(verify: Verify, kind: str) -> None:
     result = verify(tree={"iommu": kind})
