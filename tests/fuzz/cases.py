@@ -78,11 +78,10 @@ def mutated(*samples: bytes) -> st.SearchStrategy[bytes]:
             data[start : start + length] = piece * repeats
         return bytes(data)
 
-    return (
-        st.builds(damaged, st.sampled_from(samples), st.lists(edit, max_size=5))
-        | st.binary(max_size=64)
-        | st.lists(inserts, max_size=12).map(b"".join)
-    )
+    near = st.builds(damaged, st.sampled_from(samples), st.lists(edit, max_size=5))
+    noise = st.binary(max_size=64) | st.lists(inserts, max_size=12).map(b"".join)
+    # Four of five are near a sample: noise seldom gets past a parser's first line.
+    return st.integers(0, 4).flatmap(lambda die: near if die else noise)
 
 
 @st.composite

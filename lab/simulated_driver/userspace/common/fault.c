@@ -21,8 +21,11 @@ static const struct {
 	{ "no_jit", FAULT_NO_JIT },	{ "ptx_too_new", FAULT_PTX_TOO_NEW },
 };
 
-/* The codes that have a place where they are answered; see the README's table. */
-static const int error_codes[] = { 46, 205, 217, 304, 700, 711, 800, 801, 802 };
+/* The codes that have a place where they are answered, ended by 0; see the README's table. */
+static const int error_codes[] = { 46, 205, 217, 700, 711, 801, 802, 0 };
+
+/* Those that opening another process's memory answers. */
+static const int ipc_error_codes[] = { 205, 217, 304, 711, 800, 801, 0 };
 
 /* Before a fault's name: it touches only what is done through a handle of another process. */
 static const char ipc_prefix[] = "ipc_";
@@ -41,8 +44,8 @@ static bool parse_name(struct fault *fault, const char *name)
 		return false;
 	fault->kind = FAULT_ERROR;
 	fault->error_code = (int)strtol(name + 6, &end, 10);
-	for (size_t index = 0; index < sizeof(error_codes) / sizeof(error_codes[0]); index++)
-		if (*end == '\0' && fault->error_code == error_codes[index])
+	for (const int *code = fault->ipc_only ? ipc_error_codes : error_codes; *code; code++)
+		if (*end == '\0' && fault->error_code == *code)
 			return true;
 	return false;
 }
