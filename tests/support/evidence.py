@@ -15,11 +15,12 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import (
     Correctness,
     Driver,
     Gpu,
-    GpuLink,
     Latency,
     Pair,
     Rates,
 )
+
+from . import sample_results
 
 EXPECTED = "8f3d" * 10
 WRONG = Correctness.of({"copy_write": FAILED}, 0)
@@ -27,21 +28,8 @@ WRONG = Correctness.of({"copy_write": FAILED}, 0)
 
 def gpu(index: int, **changes: object) -> Gpu:
     """Return a 5090 at 0000:0(index + 1):00.0, with changes by field name."""
-    made = Gpu(
-        index=index,
-        uuid=f"GPU-{index}",
-        bdf=f"0000:0{index + 1}:00.0",
-        name="NVIDIA GeForce RTX 5090",
-        compute_capability="12.0",
-        generation="blackwell",
-        memory_bytes=32 << 30,
-        bar1_bytes=32 << 30,
-        link=GpuLink(5, 16, True, 5, 16),
-        numa_node=0,
-        display=False,
-        processes=(),
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]  # keyword names are the fields'
+    named = {"uuid": f"GPU-{index}", "bdf": f"0000:0{index + 1}:00.0"}
+    return sample_results.gpu(index, **{**named, **changes})
 
 
 def pair(source: int, target: int, verdict: str, *reasons: str, **changes: object) -> Pair:

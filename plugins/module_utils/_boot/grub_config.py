@@ -24,6 +24,23 @@ _GENERATED = "gnulinux-"
 _RECOVERY = "-recovery-"
 
 
+def read_grub_cfg(root: Path) -> bytes:
+    """Return grub.cfg of the tree at ``root``.
+
+    Raises:
+        BootConfigurationRefused: it is absent or empty.
+    """
+    data = read_bytes(root / GRUB_CFG)
+    if not data:
+        raise BootConfigurationRefused(
+            "grub_cfg_missing",
+            read=f"/{GRUB_CFG} is absent or empty",
+            want="the configuration that GRUB boots from",
+            remedy="run update-grub and look at its messages before the next reboot",
+        )
+    return data
+
+
 def own_span(words: Sequence[Word], own: Sequence[str]) -> tuple[int, int] | None:
     """Return first and behind-last index of the last run of ``words`` that equals ``own``."""
     texts = [word.text for word in words]

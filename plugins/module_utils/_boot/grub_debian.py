@@ -16,7 +16,13 @@ from pathlib import Path
 from .._host.files import read_bytes
 from . import boot_device, conflicts, grub_defaults, grub_environment, grub_script, grub_trial_entry
 from .cmdline import CommandLine, Parameter, from_arguments
-from .grub_config import GRUB_CFG, GenerateConfig, default_linux_entry, linux_command, own_span
+from .grub_config import (
+    GenerateConfig,
+    default_linux_entry,
+    linux_command,
+    own_span,
+    read_grub_cfg,
+)
 from .grub_tools import GrubTools, InstalledGrub
 from .interface import (
     STATE_DIRECTORY,
@@ -78,19 +84,8 @@ class GrubDebian(BootLoader):
 
     # What is configured
 
-    def _read_cfg(self) -> bytes:
-        data = read_bytes(self.root / GRUB_CFG)
-        if not data:
-            raise BootConfigurationRefused(
-                "grub_cfg_missing",
-                read=f"/{GRUB_CFG} is absent or empty",
-                want="the configuration that GRUB boots from",
-                remedy="run update-grub and look at its messages before the next reboot",
-            )
-        return data
-
     def _script(self) -> grub_script.Script:
-        return grub_script.parse(self._read_cfg().decode("utf-8", "surrogateescape"))
+        return grub_script.parse(read_grub_cfg(self.root).decode("utf-8", "surrogateescape"))
 
     def _default(self) -> grub_script.Entry:
         return default_linux_entry(self._script(), read_bytes(self.root / GRUBENV))
@@ -213,7 +208,7 @@ class GrubDebian(BootLoader):
         """
         drop_in, original = self.root / DROP_IN, self.root / ORIGINAL_CFG
         present, kept = read_bytes(drop_in), read_bytes(original)
-        old_cfg = self._read_cfg()
+        old_cfg = read_grub_cfg(self.root)
         old_words = self._own_words()
         if parameters is None:
             if present is None and kept is None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from .._host.files import read_bytes
 from . import grub_defaults, grub_environment, grub_script
-from .grub_config import GRUB_CFG, GenerateConfig
+from .grub_config import GRUB_CFG, GenerateConfig, read_grub_cfg
 from .grub_debian import GRUBENV, GrubDebian
 from .grub_script import Entry, GrubScriptError, Script
 from .interface import BootConfigurationRefused, Step, WriteFile
@@ -144,26 +144,15 @@ class KernelDefault:
         return GenerateConfig(
             self._root,
             self._loader.tools,
-            self._cfg(),
+            read_grub_cfg(self._root),
             tuple(parameter.text for parameter in own),
             own,
             self._loader.vendor,
             release,
         )
 
-    def _cfg(self) -> bytes:
-        data = read_bytes(self._root / GRUB_CFG)
-        if not data:
-            raise BootConfigurationRefused(
-                "grub_cfg_missing",
-                read=f"/{GRUB_CFG} is absent or empty",
-                want="the configuration that GRUB boots from",
-                remedy="run update-grub and look at its messages before the next reboot",
-            )
-        return data
-
     def _script(self) -> Script:
-        return grub_script.parse(self._cfg().decode("utf-8", "surrogateescape"))
+        return grub_script.parse(read_grub_cfg(self._root).decode("utf-8", "surrogateescape"))
 
     def _saved(self) -> str | None:
         block = read_bytes(self._root / GRUBENV)

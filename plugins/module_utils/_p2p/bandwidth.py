@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Portion:
     copies: int
 
 
-class Mover:
+class Mover(ABC):
     """One direction of traffic that ``initiator`` drives; the payload is the bench's.
 
     Attributes:
@@ -71,11 +72,11 @@ class Mover:
         self._from = source.outgoing.address + GUARD_BYTES
         self._to = target.incoming.address + GUARD_BYTES
 
+    @abstractmethod
     def pieces(self, portion: Portion) -> Iterator[None]:
         """Queue a portion on the initiator's stream, one piece each time this is asked to go on."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027  most movers have nothing to add
         """Queue what makes the initiator's stream pass only when all has arrived."""
 
     def close(self) -> None:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from .description import DescriptionInvalid, HostDescription, read_description
+from .description import HostDescription, read_description
 from .lab import Lab, LabStatus, MemberStatus
+from .section import DescriptionInvalid
 
 __all__ = [
     "DescriptionInvalid",

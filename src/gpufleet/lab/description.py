@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
+from .section import IDENTIFIER, Section, invalid
 
 SCHEMA = 1
 CPU_VENDORS = ("intel", "amd")
@@ -27,17 +26,11 @@ SWITCH_GENERATION = 1
 SWITCH_WIDTH = 1
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 _UUID = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DRIVER_VERSION = re.compile(r"\d+(\.\d+){1,2}")
 _MEMORY_MIB = range(512, 65537)
 # Published figures across sockets are 68 to 88 % of the link's ceiling.
 _SOCKET_SHARE = 0.8
-_Value = TypeVar("_Value")
-
-
-class DescriptionInvalid(GpufleetError):
-    """A host description that no machine can be built from."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +178,7 @@ def read_description(path: Path) -> HostDescription:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise _invalid(str(path), f"{error.strerror}", "a readable file", "name another") from error
+        raise invalid(str(path), f"{error.strerror}", "a readable file", "name another") from error
     return parse_description(text, source=str(path))
 
 
@@ -202,8 +195,8 @@ def parse_description(text: str, *, source: str = "description") -> HostDescript
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise _invalid(source, str(error), "JSON text", "mend the syntax") from error
-    document = _Section(data, source)
+        raise invalid(source, str(error), "JSON text", "mend the syntax") from error
+    document = Section(data, source)
     document.one_of("schema", (SCHEMA,))
     name = document.matching("name", _NAME)
     driver = document.section("driver")
@@ -236,17 +229,17 @@ def _emulated_port(port: Port, fastest_generation: int) -> Port:
     return replace(port, gen=min(port.gen, fastest_generation))
 
 
-def _parse_port(section: _Section) -> Port:
+def _parse_port(section: Section) -> Port:
     kind = section.one_of("kind", PORT_KINDS)
     is_switch = kind == "switch"
     port = Port(
-        id=section.matching("id", _IDENTIFIER),
+        id=section.matching("id", IDENTIFIER),
         kind=kind,
         gen=section.one_of("gen", GENERATIONS),
         width=section.one_of("width", WIDTHS),
         numa_node=section.integer("numa_node", 0, default=0),
         acs=section.boolean("acs", default=True),
-        parent=section.matching("parent", _IDENTIFIER) if is_switch else None,
+        parent=section.matching("parent", IDENTIFIER) if is_switch else None,
         downstream=section.identifiers("downstream") if is_switch else (),
         peer_share=section.share("peer_share", default=1.0) if is_switch else 1.0,
     )
@@ -254,7 +247,7 @@ def _parse_port(section: _Section) -> Port:
     return port
 
 
-def _parse_gpu(section: _Section) -> Gpu:
+def _parse_gpu(section: Section) -> Gpu:
     capability = section.integers("compute_capability", 2)
     nvlink = tuple(
         _parse_nvlink(bridge) for bridge in section.sections("nvlink", may_be_empty=True)
@@ -263,7 +256,7 @@ def _parse_gpu(section: _Section) -> Gpu:
     gpu = Gpu(
         name=section.text("name"),
         uuid=section.matching("uuid", _UUID),
-        port=section.matching("port", _IDENTIFIER),
+        port=section.matching("port", IDENTIFIER),
         compute_capability=(capability[0], capability[1]),
         memory_bytes=section.integer("memory_bytes", 1 << 20),
         bar1_bytes=section.integer("bar1_bytes", 1 << 20),
@@ -285,7 +278,7 @@ def _parse_gpu(section: _Section) -> Gpu:
     return gpu
 
 
-def _parse_errors(section: _Section) -> Errors:
+def _parse_errors(section: Section) -> Errors:
     most = ERRORS_PER_TRANSFER_AT_MOST
     errors = Errors(
         pcie_replays=section.integer("pcie_replays", 0, most, default=0),
@@ -296,7 +289,7 @@ def _parse_errors(section: _Section) -> Errors:
     return errors
 
 
-def _parse_nvlink(section: _Section) -> NvLink:
+def _parse_nvlink(section: Section) -> NvLink:
     nvlink = NvLink(
         section.integer("peer", 0),
         section.integer("links", 1, 18),
@@ -317,7 +310,7 @@ def _check_topology(host: HostDescription, source: str) -> None:
         if port.parent is None:
             continue
         if port.parent not in roots:
-            raise _invalid(
+            raise invalid(
                 f"{source}: ports.{port.id}.parent",
                 port.parent,
                 f"a root port's id: {', '.join(sorted(roots))}",
@@ -327,11 +320,11 @@ def _check_topology(host: HostDescription, source: str) -> None:
     for index, gpu in enumerate(host.gpus):
         where = f"{source}: gpus[{index}]"
         if gpu.port not in seats:
-            raise _invalid(
+            raise invalid(
                 f"{where}.port", gpu.port, f"one of {', '.join(seats)}", "name a described port"
             )
         if gpu.bar1_bytes & (gpu.bar1_bytes - 1):
-            raise _invalid(
+            raise invalid(
                 f"{where}.bar1_bytes",
                 str(gpu.bar1_bytes),
                 "a power of two, as PCI sizes every BAR",
@@ -339,7 +332,7 @@ def _check_topology(host: HostDescription, source: str) -> None:
             )
         for bridge in gpu.nvlink:
             if bridge.peer == index or bridge.peer >= len(host.gpus):
-                raise _invalid(
+                raise invalid(
                     f"{where}.nvlink.peer",
                     str(bridge.peer),
                     f"another GPU's index below {len(host.gpus)}",
@@ -350,7 +343,7 @@ def _check_topology(host: HostDescription, source: str) -> None:
     _refuse_repeats(source, "GPU uuids", [gpu.uuid for gpu in host.gpus])
     order = {seat: index for index, seat in enumerate(bus_order(host.ports))}
     if sorted(taken_by_gpus := [order[gpu.port] for gpu in host.gpus]) != taken_by_gpus:
-        raise _invalid(
+        raise invalid(
             f"{source}: gpus",
             ", ".join(gpu.port for gpu in host.gpus),
             "GPUs in the order of their ports, which is bus order",
@@ -375,129 +368,6 @@ def bus_order(ports: Sequence[Port]) -> list[str]:
 def _refuse_repeats(source: str, what: str, values: Sequence[str]) -> None:
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:
-        raise _invalid(
+        raise invalid(
             f"{source}: {what}", f"{', '.join(repeated)} twice", "each once", "rename or move one"
         )
-
-
-def _invalid(where: str, read: str, want: str, remedy: str) -> DescriptionInvalid:
-    return DescriptionInvalid(
-        "lab_description_invalid", read=f"{where}: {read}", want=want, remedy=remedy
-    )
-
-
-class _Section:
-    """One JSON object whose keys are taken one by one; a key left over is a spelling error."""
-
-    def __init__(self, data: object, where: str) -> None:
-        if not isinstance(data, Mapping):
-            raise _invalid(where, json.dumps(data), "an object", "look at lab/hosts/alpha.json")
-        self._data: dict[str, Any] = dict(data)
-        self._where = where
-
-    def _take(self, key: str, default: object = None) -> Any:
-        if key in self._data:
-            return self._data.pop(key)
-        if default is None:
-            raise _invalid(f"{self._where}: {key}", "no such key", "a value", "add the key")
-        return default
-
-    def _wrong(self, key: str, value: object, want: str) -> DescriptionInvalid:
-        return _invalid(
-            f"{self._where}: {key}", json.dumps(value), want, "correct the value in the description"
-        )
-
-    def has(self, key: str) -> bool:
-        """Return whether the key is there and not taken yet."""
-        return key in self._data
-
-    def integer(
-        self, key: str, least: int, most: int | None = None, *, default: int | None = None
-    ) -> int:
-        """Return the whole number under ``key``, within the bounds."""
-        value = self._take(key, default)
-        limit = "" if most is None else f" and at most {most}"
-        if type(value) is not int or value < least or (most is not None and value > most):
-            raise self._wrong(key, value, f"a whole number of at least {least}{limit}")
-        return value
-
-    def number(self, key: str) -> float:
-        """Return the positive number under ``key``."""
-        value = self._take(key)
-        if type(value) not in (int, float) or value <= 0:
-            raise self._wrong(key, value, "a number above 0")
-        return float(value)
-
-    def share(self, key: str, *, default: float) -> float:
-        """Return the part of a whole under ``key``, or the default."""
-        value = self._data.pop(key, default)
-        if type(value) not in (int, float) or not 0 < value <= 1:
-            raise self._wrong(key, value, "a number above 0, at most 1")
-        return float(value)
-
-    def boolean(self, key: str, *, default: bool) -> bool:
-        """Return the truth value under ``key``, or the default."""
-        value = self._data.pop(key, default)
-        if type(value) is not bool:
-            raise self._wrong(key, value, "true or false")
-        return value
-
-    def text(self, key: str) -> str:
-        """Return the text under ``key``, which may not be empty."""
-        value = self._take(key)
-        if not isinstance(value, str) or not value:
-            raise self._wrong(key, value, "a text")
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str]) -> str:
-        """Return the text under ``key``, all of which the pattern matches."""
-        value = self._take(key)
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self._wrong(key, value, f"a text of the form {pattern.pattern}")
-        return value
-
-    def one_of(self, key: str, allowed: Sequence[_Value]) -> _Value:
-        """Return the value under ``key``, which is one of those allowed."""
-        value = self._take(key)
-        for candidate in allowed:
-            if type(value) is type(candidate) and value == candidate:
-                return candidate
-        raise self._wrong(key, value, f"one of {', '.join(str(one) for one in allowed)}")
-
-    def integers(self, key: str, count: int) -> list[int]:
-        """Return the list of ``count`` whole numbers under ``key``."""
-        value = self._take(key)
-        if not isinstance(value, list) or [type(item) for item in value] != [int] * count:
-            raise self._wrong(key, value, f"a list of {count} whole numbers")
-        return value
-
-    def identifiers(self, key: str) -> tuple[str, ...]:
-        """Return the list of port ids under ``key``, at least one."""
-        value = self._take(key)
-        if (
-            not isinstance(value, list)
-            or not value
-            or not all(isinstance(item, str) and _IDENTIFIER.fullmatch(item) for item in value)
-        ):
-            raise self._wrong(key, value, "a list of port ids")
-        return tuple(value)
-
-    def section(self, key: str) -> _Section:
-        """Return the object under ``key``."""
-        return _Section(self._take(key), f"{self._where}: {key}")
-
-    def sections(self, key: str, *, may_be_empty: bool = False) -> list[_Section]:
-        """Return the list of objects under ``key``."""
-        value = self._take(key, [] if may_be_empty else None)
-        if not isinstance(value, list) or not (value or may_be_empty):
-            raise self._wrong(key, value, "a list of objects")
-        return [
-            _Section(item, f"{self._where}: {key}[{index}]") for index, item in enumerate(value)
-        ]
-
-    def close(self) -> None:
-        """Refuse keys that nothing has taken."""
-        if self._data:
-            raise _invalid(
-                f"{self._where}", ", ".join(sorted(self._data)), "no other keys", "remove them"
-            )

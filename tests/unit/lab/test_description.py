@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from gpufleet.lab.description import DescriptionInvalid, bus_order, parse_description
+from gpufleet.lab import DescriptionInvalid
+from gpufleet.lab.description import bus_order, parse_description
 
 HOSTS = Path(__file__).parents[3] / "lab" / "hosts"
 
