@@ -26,7 +26,9 @@ STAMP := $(VENV)/.setup-$(shell { cat $(SETUP_INPUTS); $(PYTHON) --version; } 2>
 # and grub-script-check that need no root lie there.
 WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH:/usr/sbin:/sbin"
 
-PYTEST := $(WITH_VENV) python -m pytest
+# A worker per processor: the integration tests wait for builds and guests. A file stays with one worker,
+# for what its tests share.
+PYTEST := $(WITH_VENV) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # kernel_update waits until it has passed on the lab's machines within CI's time.
 SCENARIOS := $(filter-out kernel_update,$(notdir $(patsubst %/,%,$(dir $(wildcard molecule/*/molecule.yml)))))
 
