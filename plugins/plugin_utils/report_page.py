@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from .report_together import largest_total, notes_of
 from .report_values import (
     MISSING,
     branch,
@@ -25,12 +26,14 @@ from .report_values import (
     pair_figures,
     plain,
     reboots_of,
+    span,
     text,
 )
 from .report_view import page_view
 
 PAGE_NAME = "report.html"
 RECORD_FOLDER = "hosts"
+_NAMES_SHOWN = 3
 
 LOST = {
     "code": "host_lost",
@@ -106,20 +109,13 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def _span(values: Sequence[float]) -> str:
-    if not values:
-        return MISSING
-    low, high = figure(min(values)), figure(max(values))
-    return low if low == high else f"{low}-{high}"
-
-
 def summary_lines(records: Sequence[dict[str, Any]], report: str = "") -> list[str]:
-    """Return the summary for a terminal: one line per host, then what needs attention.
+    """Return the summary for a terminal: one line per host, what needs attention, notes.
 
     ``report`` is the path of the page, named in the last line.
     """
-    header = ["host", "outcome", "pairs ok/warn/fail", "GB/s off", "GB/s on", "us on", "groups"]
-    table = [[*header, "reboots"]]
+    header = ["host", "outcome", "pairs ok/warn/fail", "GB/s off", "GB/s on", "all at once"]
+    table = [[*header, "us on", "groups", "reboots"]]
     troubles = []
     for record in records:
         name, counts = _printable(text(record.get("host"))), pair_counts(record)
@@ -132,16 +128,18 @@ def summary_lines(records: Sequence[dict[str, Any]], report: str = "") -> list[s
                 name,
                 outcome_of(record).replace("_", " "),
                 judged if any(counts.values()) else MISSING,
-                _span(pair_figures(record, "bandwidth", "off", "uni")),
-                _span(pair_figures(record, "bandwidth", "on", "uni")),
-                _span(pair_figures(record, "latency", "on")),
+                span(pair_figures(record, "bandwidth", "off", "uni")),
+                span(pair_figures(record, "bandwidth", "on", "uni")),
+                figure(largest_total(branch(record, "verify"))),
+                span(pair_figures(record, "latency", "on")),
                 groups or MISSING,
                 str(reboots_of(record)),
             ]
         )
         troubles += [f"{name}: {_printable(line)}" for line in _trouble_lines(record)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = [_line(row, widths) for row in table] + troubles + [build_line(records)]
+    lines = [_line(row, widths) for row in table] + troubles
+    lines += [*_note_lines(records), build_line(records)]
     return [*lines, f"report: {report}"] if report else lines
 
 
@@ -163,6 +161,23 @@ def _trouble_lines(record: dict[str, Any]) -> list[str]:
         evidence, remedy = text(cause.get("evidence")), text(cause.get("remedy"))
         found.append(f"{text(cause.get('code'))}: {evidence}; remedy: {remedy}")
     return found
+
+
+def _note_lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Return each note once: a fleet of equal hosts has the same ones everywhere."""
+    hosts: dict[str, list[str]] = {}
+    for record in records:
+        name = _printable(text(record.get("host")))
+        for note in notes_of(branch(record, "verify")):
+            words = _printable(f"{note.code}: {note.evidence}; {note.remedy}")
+            hosts.setdefault(words, []).append(name)
+    return [f"{_some(names)}: note: {words}" for words, names in hosts.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _printable(value: str) -> str:

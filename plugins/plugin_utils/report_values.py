@@ -101,6 +101,14 @@ def figure(value: float | None) -> str:
     return f"{value:.0f}"
 
 
+def span(values: Sequence[float]) -> str:
+    """Return the least and the most of rates or times, as one figure where they read alike."""
+    if not values:
+        return MISSING
+    low, high = figure(min(values)), figure(max(values))
+    return low if low == high else f"{low}-{high}"
+
+
 def percent(fraction: float | None) -> str:
     """Return a fraction of one as a whole percentage."""
     return MISSING if fraction is None else f"{fraction * 100:.0f}\N{NO-BREAK SPACE}%"

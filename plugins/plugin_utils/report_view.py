@@ -14,28 +14,32 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from .report_evidence import (
+    Gate,
+    GpuRow,
+    PairRow,
+    gates_of,
+    gpu_rows,
+    gpus_of,
+    identity_of,
+    pair_rows,
+)
 from .report_matrix import CHECKS, MatrixGroup, Picture, matrix_groups, picture
+from .report_together import Note, Together, notes_of, together_of
 from .report_values import (
     MISSING,
     OUTCOMES,
     VERDICT_TONES,
-    VERDICT_WORDS,
     branch,
     build_line,
     figure,
     groups_of,
     items,
-    link,
-    mebibytes,
-    number,
     outcome_of,
     pair_counts,
     pair_figures,
-    percent,
     reboots_of,
-    short_gpu_name,
     text,
-    whole,
 )
 
 UTC_TIME = re.compile(
@@ -66,54 +70,11 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One preflight gate."""
-
-    name: str
-    passed: bool
-    read: str
-    want: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Group:
     """GPUs that all reach each other; ``devices`` is ready for CUDA_VISIBLE_DEVICES."""
 
     devices: str
     names: str
-
-
-@dataclass(frozen=True)
-class PairRow:
-    """One ordered pair in full."""
-
-    title: str
-    path: str
-    verdict: str
-    tone: str
-    reasons: str
-    detail: str
-    checks: tuple[str, ...]
-    ceiling: str
-    fraction: str
-    chase: str
-    ping_pong: str
-
-
-@dataclass(frozen=True)
-class GpuRow:
-    """One GPU as found."""
-
-    index: int
-    name: str
-    bdf: str
-    memory: str
-    bar1: str
-    link: str
-    group: str
-    numa: str
-    notes: str
 
 
 @dataclass(frozen=True)
@@ -130,6 +91,8 @@ class HostView:
     groups: tuple[Group, ...]
     picture: Picture | None
     matrices: tuple[MatrixGroup, ...]
+    together: tuple[Together, ...]
+    notes: tuple[Note, ...]
     pairs: tuple[PairRow, ...]
     gpus: tuple[GpuRow, ...]
     gates: tuple[Gate, ...]
@@ -169,55 +132,8 @@ def _troubles(record: dict[str, Any]) -> tuple[Trouble, ...]:
     return tuple(found)
 
 
-def _gates(record: dict[str, Any]) -> tuple[Gate, ...]:
-    return tuple(
-        Gate(
-            text(gate.get("name")),
-            gate.get("passed") is True,
-            text(gate.get("read")),
-            text(gate.get("want")),
-            text(gate.get("remedy")) if gate.get("passed") is not True else "",
-        )
-        for gate in items(record, "gates")
-    )
-
-
-def _gpus_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the GPUs as verification saw them, else as the facts did."""
-    return items(branch(record, "verify"), "gpus") or items(branch(record, "facts"), "gpus")
-
-
-def _gpu_rows(record: dict[str, Any]) -> tuple[GpuRow, ...]:
-    groups = branch(record, "verify", "iommu", "gpu_groups")
-    from_facts = {text(gpu.get("bdf")): gpu for gpu in items(branch(record, "facts"), "gpus")}
-    rows = []
-    for position, gpu in enumerate(_gpus_of(record)):
-        bdf = text(gpu.get("bdf"))
-        group = groups.get(bdf) or branch(from_facts.get(bdf), "iommu_group").get("type")
-        notes = []
-        if gpu.get("display") is True:
-            notes.append("display attached")
-        if gpu.get("processes"):
-            notes.append(f"{len(gpu['processes'])} processes")
-        index, numa = whole(gpu.get("index")), whole(gpu.get("numa_node"))
-        rows.append(
-            GpuRow(
-                position if index is None else index,
-                short_gpu_name(gpu.get("name")),
-                bdf,
-                mebibytes(gpu.get("memory_bytes")),
-                mebibytes(gpu.get("bar1_bytes")),
-                link(gpu.get("link")),
-                text(group or "none"),
-                text(numa),
-                ", ".join(notes) or MISSING,
-            )
-        )
-    return tuple(rows)
-
-
 def _groups(record: dict[str, Any]) -> tuple[Group, ...]:
-    names = {row.index: row.name for row in _gpu_rows(record)}
+    names = {row.index: row.name for row in gpu_rows(record)}
     groups = []
     for members in groups_of(record):
         counted: dict[str, int] = {}
@@ -229,70 +145,6 @@ def _groups(record: dict[str, Any]) -> tuple[Group, ...]:
         )
         groups.append(Group(",".join(str(member) for member in members), words))
     return tuple(groups)
-
-
-def _pair_rows(record: dict[str, Any]) -> tuple[PairRow, ...]:
-    rows = []
-    for pair in items(branch(record, "verify"), "pairs"):
-        verdict = str(pair.get("verdict"))
-        correctness, bandwidth = branch(pair, "correctness"), branch(pair, "bandwidth")
-        offset = whole(correctness.get("first_bad_offset"))
-        detail = text(pair.get("detail")) if pair.get("detail") else ""
-        if offset is not None:
-            place = f"first wrong byte at offset {offset:#x}"
-            detail = f"{detail}; {place}" if detail else place
-        rows.append(
-            PairRow(
-                f"{text(pair.get('from'))} \N{RIGHTWARDS ARROW} {text(pair.get('to'))}",
-                text(pair.get("path")),
-                VERDICT_WORDS.get(verdict, MISSING),
-                VERDICT_TONES.get(verdict, "idle"),
-                text(pair.get("reasons") or []),
-                detail,
-                tuple(text(correctness.get(name)).replace("_", " ") for name in CHECKS),
-                figure(number(bandwidth.get("ceiling"))),
-                percent(number(bandwidth.get("fraction"))),
-                figure(number(branch(pair, "latency").get("pointer_chase"))),
-                figure(number(branch(pair, "latency").get("ping_pong"))),
-            )
-        )
-    return tuple(rows)
-
-
-def _identity(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    """Return (what, value, tone) of what is configured and what is in force."""
-    facts, verify = branch(record, "facts"), branch(record, "verify")
-    driver, installed = branch(facts, "driver"), branch(facts, "driver", "installed")
-    running = branch(verify, "driver")
-    build_id = running.get("build_id") or driver.get("build_id")
-    reboot = branch(record, "reboot")
-    expected = branch(record, "driver").get("build_id")
-    rows: list[tuple[str, Any, str]] = [
-        ("driver in force", running.get("version") or driver.get("version"), ""),
-        ("build-id of the running module", build_id, ""),
-        ("build-id of the installed module", installed.get("build_id"), ""),
-    ]
-    if expected:
-        same = "same as running" if expected == build_id else "not what is running"
-        tone = "good" if expected == build_id else "bad"
-        rows.append(("build-id of this fleet's build", f"{text(expected)} ({same})", tone))
-    rows += [
-        ("installed file", installed.get("path"), ""),
-        ("signed by", installed.get("signer"), ""),
-        ("userspace", driver.get("userspace_version"), ""),
-        ("kernel", verify.get("kernel") or branch(facts, "kernel").get("release"), ""),
-        (
-            "kernel command line",
-            verify.get("cmdline") or branch(facts, "kernel").get("cmdline"),
-            "",
-        ),
-        ("boot loader", branch(facts, "boot_loader").get("name"), ""),
-        ("Secure Boot", branch(facts, "secure_boot").get("state"), ""),
-        ("processor", branch(facts, "cpu").get("model"), ""),
-        ("reboots in this run", str(reboots_of(record)), ""),
-        ("boot ids", reboot.get("boot_ids"), ""),
-    ]
-    return tuple((name, text(value), tone) for name, value, tone in rows if value not in (None, []))
 
 
 def _middle(values: Sequence[float]) -> float | None:
@@ -307,7 +159,7 @@ def _overview(record: dict[str, Any]) -> tuple[str, ...]:
     latency = _middle(pair_figures(record, "latency", "on"))
     gain = f"{on / off:.1f}\N{MULTIPLICATION SIGN}" if on and off else MISSING
     return (
-        str(len(_gpus_of(record))),
+        str(len(gpus_of(record))),
         f"{counts['pass']} / {counts['warn']} / {counts['fail']}" if judged else MISSING,
         " ".join(f"[{group.devices}]" for group in _groups(record)) or MISSING,
         figure(off),
@@ -357,7 +209,7 @@ def host_view(record: dict[str, Any], position: int) -> HostView:
     verify = branch(record, "verify")
     if outcome == "verified" and verify.get("verdict") == "warn":
         words, tone = "verified, with warnings", "warn"
-    gates = _gates(record)
+    gates = gates_of(record)
     return HostView(
         anchor=f"host-{position}",
         name=text(record.get("host")),
@@ -369,11 +221,13 @@ def host_view(record: dict[str, Any], position: int) -> HostView:
         groups=_groups(record),
         picture=picture(verify),
         matrices=matrix_groups(verify),
-        pairs=_pair_rows(record),
-        gpus=_gpu_rows(record),
+        together=together_of(verify),
+        notes=notes_of(verify),
+        pairs=pair_rows(record),
+        gpus=gpu_rows(record),
         gates=gates,
         gates_failed=sum(not gate.passed for gate in gates),
-        identity=_identity(record),
+        identity=identity_of(record),
         overview=_overview(record),
     )
 
@@ -384,7 +238,7 @@ def _tiles(records: Sequence[dict[str, Any]]) -> tuple[Tile, ...]:
     latencies: list[float] = []
     gpus = 0
     for record in records:
-        gpus += len(_gpus_of(record))
+        gpus += len(gpus_of(record))
         rates += pair_figures(record, "bandwidth", "on", "uni")
         latencies += pair_figures(record, "latency", "on")
         for verdict, count in pair_counts(record).items():

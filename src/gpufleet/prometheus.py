@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 
 from .results import (
     CHECKS,
@@ -22,6 +23,7 @@ from .results import (
     PAIR_VERDICTS,
     PASSED,
     WAYS,
+    AllToAll,
     Gpu,
     Pair,
     Result,
@@ -70,7 +72,11 @@ def prometheus_text(result: Result, verified_at: float | None = None) -> str:
         verified_at: when it was measured, in seconds since the epoch; None where that is not known.
     """
     gpus = {gpu.index: gpu for gpu in reversed(result.gpus)}
-    metrics = [*_host_metrics(result, verified_at), *_pair_metrics(result.pairs, gpus)]
+    metrics = [
+        *_host_metrics(result, verified_at),
+        *_pair_metrics(result.pairs, gpus),
+        *_group_metrics(result, gpus),
+    ]
     return "".join(f"{line}\n" for metric in metrics for line in metric.lines())
 
 
@@ -100,7 +106,10 @@ def _host_metrics(result: Result, verified_at: float | None) -> list[_Metric]:
     causes = _Metric("cause", "A cause of what is not a pass, by its code; always 1.")
     for cause in result.causes:
         causes.add(1, {"code": cause.code})
-    return [verdict, when, duration, driver, gpu_info, largest, causes]
+    notes = _Metric("note", "What is worth knowing and changes no verdict, by its code; always 1.")
+    for note in result.notes:
+        notes.add(1, {"code": note.code})
+    return [verdict, when, duration, driver, gpu_info, largest, causes, notes]
 
 
 def _pair_metrics(pairs: Iterable[Pair], gpus: Mapping[int, Gpu]) -> list[_Metric]:
@@ -146,6 +155,51 @@ def _pair_metrics(pairs: Iterable[Pair], gpus: Mapping[int, Gpu]) -> list[_Metri
         ):
             latency.add(_scaled(value, _MICRO), {**ends, "kind": kind, "peer_access": access})
     return [verdict, reason, check, nccl, rate, ceiling, latency]
+
+
+def _group_metrics(result: Result, gpus: Mapping[int, Gpu]) -> list[_Metric]:
+    """Return what groups move with every GPU writing to every other at once."""
+    total = _Metric(
+        "group_bandwidth_bytes_per_second", "What all pairs of a group move together, all at once."
+    )
+    each = _Metric(
+        "group_gpu_bandwidth_bytes_per_second", "What a GPU writes to all others, all at once."
+    )
+    pair = _Metric(
+        "group_pair_bandwidth_bytes_per_second",
+        "What a pair of a group moves one way: while all do, and alone (the median of its pairs).",
+    )
+    ceiling = _Metric(
+        "group_bandwidth_ceiling_bytes_per_second", "What the group's links carry, all at once."
+    )
+    sharing = _Metric(
+        "group_bottleneck_pairs", "How many ordered pairs cross the link that sets the ceiling."
+    )
+    right = _Metric(
+        "group_data_right", "Whether what all wrote at once was right; none if not run."
+    )
+    for group in result.all_to_all:
+        labels = {"gpus": ",".join(str(gpu) for gpu in group.gpus)}
+        total.add(_scaled(group.total, _GIGA), labels)
+        for index, rate in group.per_gpu.items():
+            each.add(rate * _GIGA, {**labels, "gpu": str(index), "uuid": gpus[index].uuid})
+        pair.add(_scaled(group.per_pair, _GIGA), {**labels, "traffic": "all_at_once"})
+        pair.add(_scaled(_alone(result, group), _GIGA), {**labels, "traffic": "alone"})
+        ceiling.add(_scaled(group.ceiling, _GIGA), labels)
+        if group.bottleneck is not None and group.sharing is not None:
+            sharing.add(group.sharing, {**labels, "link": group.bottleneck})
+        if group.data != NOT_RUN:
+            right.add(group.data == PASSED, labels)
+    return [total, each, pair, ceiling, sharing, right]
+
+
+def _alone(result: Result, group: AllToAll) -> float | None:
+    rates = [
+        pair.bandwidth.on.uni
+        for pair in result.pairs
+        if {pair.source, pair.target} <= set(group.gpus) and pair.bandwidth.on.uni is not None
+    ]
+    return median(rates) if rates else None
 
 
 def _first_of_each(pairs: Iterable[Pair]) -> Iterator[Pair]:

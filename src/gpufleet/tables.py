@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_matrix import (
     Cell,
     Matrix,
     matrix_groups,
+)
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_together import (
+    Together,
+    together_of,
 )
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
@@ -28,8 +32,8 @@ _UNBOUNDED_COLUMNS = 10_000
 
 
 def print_tables(console: Console, result: Result) -> None:
-    """Print the result: GPUs, matrices (rows send, columns own the memory), groups, causes and
-    notes.
+    """Print the result: GPUs, matrices (rows send, columns own the memory), groups at once, causes,
+    notes and groups.
 
     Figures are those of the HTML report, from the same matrices.
     """
@@ -45,11 +49,16 @@ def _parts(result: Result, console: Console) -> Iterator[RenderableType]:
     )
     for gpu in result.gpus:
         yield Text(f"  {_gpu_line(gpu)}")
-    for group in matrix_groups(result.to_dict()):
+    plain = result.to_dict()
+    for group in matrix_groups(plain):
         yield Text("")
         yield Text(group.title, style="bold")
         for matrix in group.matrices:
             yield _fitting(matrix, console)
+    groups = together_of(plain)
+    if groups:
+        yield Text("")
+        yield from _all_at_once(groups, console)
     yield Text("")
     yield from _conclusion(result)
 
@@ -66,12 +75,16 @@ def _fitting(matrix: Matrix, console: Console) -> Table:
 
     One that is too wide even so keeps its width: a cut figure is none.
     """
-    for separator in (" ", "\n"):
-        table = _table(matrix, separator)
-        unbounded = console.options.update(width=_UNBOUNDED_COLUMNS)
-        table.width = Measurement.get(console, unbounded, table).maximum
-        if table.width <= console.width:
-            break
+    beside = _uncut(_table(matrix, " "), console)
+    if beside.width is not None and beside.width <= console.width:
+        return beside
+    return _uncut(_table(matrix, "\n"), console)
+
+
+def _uncut(table: Table, console: Console) -> Table:
+    """Return the table with the width that it needs, whatever the screen has."""
+    unbounded = console.options.update(width=_UNBOUNDED_COLUMNS)
+    table.width = Measurement.get(console, unbounded, table).maximum
     return table
 
 
@@ -91,6 +104,25 @@ def _table(matrix: Matrix, separator: str) -> Table:
 def _cell(cell: Cell, separator: str) -> Text:
     words = separator.join(one_line(part) for part in (cell.text, cell.note) if part)
     return Text(words or "·", style=_TONES.get(cell.tone, ""))
+
+
+def _all_at_once(groups: Sequence[Together], console: Console) -> Iterator[RenderableType]:
+    """Yield what groups move with every GPU writing to every other, and what holds them up."""
+    yield Text("All at once: every GPU of a group writes to every other", style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("group (GB/s)", no_wrap=True, min_width=22)
+    for heading in ("together", "per pair", "a pair alone", "kept", "links carry", "reached"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        total = f"{group.total} {group.spread}".rstrip()
+        figures = (group.per_pair, group.alone, group.kept, group.ceiling, group.fraction)
+        table.add_row(group.devices, total, *figures)
+    yield _uncut(table, console)
+    for group in groups:
+        words = f"{group.devices}: data {group.data}; narrowest: {group.narrowest}"
+        if group.detail:
+            words = f"{group.devices}: not measured: {group.detail}"
+        yield Text(f"  {one_line(words)}", style=_TONES.get(group.tone, ""))
 
 
 def _conclusion(result: Result) -> Iterator[RenderableType]:

@@ -44,6 +44,12 @@ class AllToAll:
     data: str = "not_run"
     detail: str = ""
 
+    @property
+    def per_pair(self) -> float | None:
+        """What each ordered pair moves while all do: total over their number."""
+        pairs = len(self.gpus) * (len(self.gpus) - 1)
+        return self.total / pairs if self.total is not None and pairs else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {

@@ -27,7 +27,7 @@ from gpufleet.output import (
     read_verification,
     write_atomically,
 )
-from gpufleet.results import HostRecord, Result
+from gpufleet.results import AllToAll, HostRecord, Result
 from gpufleet.tables import print_tables
 
 
@@ -115,6 +115,29 @@ def test_the_table_says_what_could_not_be_read() -> None:
     note = sample_results.Cause("kernel_log_unread", "Operation not permitted", "run as root")
     noted = formatted(Verification(sample_results.result(notes=(note,))), "table")
     assert "note: kernel_log_unread: Operation not permitted; run as root" in noted
+
+
+def test_the_table_says_what_a_group_moves_at_once_beside_what_its_pairs_reach_alone() -> None:
+    group = AllToAll(
+        (0, 1, 2),
+        total=120.0,
+        spread=0.004,
+        per_gpu={0: 40.0, 1: 40.0, 2: 40.0},
+        ceiling=150.0,
+        fraction=0.8,
+        bottleneck=f"{sample_results.gpu(1).bdf} up",
+        sharing=2,
+        data="passed",
+    )
+    text = formatted(Verification(sample_results.result(3, all_to_all=(group,))), "table")
+    (row,) = (line for line in text.splitlines() if line.startswith("0,1,2"))
+    words = row.replace("\N{NO-BREAK SPACE}", " ").split()
+    assert words == ["0,1,2", "120", "±0.4", "%", "20.0", "56.2", "36", "%", "150", "80", "%"]
+    assert "0,1,2: data right; narrowest: link of GPU 1, sending: 2 of 6 pairs" in text
+    dead = AllToAll((0, 1, 2), detail="killed after 60 s")
+    text = formatted(Verification(sample_results.result(3, all_to_all=(dead,))), "table")
+    assert "0,1,2: not measured: killed after 60 s" in text
+    assert "All at once" not in formatted(Verification(sample_results.result(3)), "table")
 
 
 @pytest.mark.parametrize("columns", [20, 80, 200])

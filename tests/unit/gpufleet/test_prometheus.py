@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import NcclUse
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import AllToAll, NcclUse
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import Metric
@@ -45,6 +45,10 @@ def value(samples: dict[Sample, float], metric: str, /, **labels: str) -> float 
     ]
     assert len(found) <= 1, (metric, labels)
     return found[0] if found else None
+
+
+def _unmeasured(source: int, target: int) -> sample_results.Pair:
+    return sample_results.pair(source, target, bandwidth=sample_results.Bandwidth())
 
 
 def test_figures_are_in_base_units() -> None:
@@ -110,6 +114,44 @@ def test_nccls_own_rules_are_told_apart_from_the_verdict() -> None:
     assert value(samples, "pair_verdict", source="0", target="1", verdict="pass") == 1
     unknown = {"source": "1", "target": "0"}
     assert value(samples, "pair_nccl_would_use", **unknown) is None
+
+
+def test_groups_are_told_all_at_once_and_beside_what_a_pair_reaches_alone() -> None:
+    group = AllToAll(
+        (0, 1, 2),
+        total=120.0,
+        per_gpu={0: 40.0, 1: 41.0, 2: 42.0},
+        ceiling=150.0,
+        bottleneck="0000:40:01.0 up",
+        sharing=4,
+        data="failed",
+    )
+    _families, samples = parsed(prometheus_text(sample_results.result(3, all_to_all=(group,))))
+    gpus = {"gpus": "0,1,2"}
+    assert value(samples, "group_bandwidth_bytes_per_second", **gpus) == 120e9
+    pair = "group_pair_bandwidth_bytes_per_second"
+    assert value(samples, pair, **gpus, traffic="all_at_once") == 20e9
+    # The median of 55.225, 55.325, 56.125, 56.325, 57.125 and 57.225.
+    assert value(samples, pair, **gpus, traffic="alone") == pytest.approx(56.225e9)
+    second = {"gpu": "1", "uuid": sample_results.gpu(1).uuid}
+    assert value(samples, "group_gpu_bandwidth_bytes_per_second", **gpus, **second) == 41e9
+    assert value(samples, "group_bandwidth_ceiling_bytes_per_second", **gpus) == 150e9
+    assert value(samples, "group_bottleneck_pairs", **gpus, link="0000:40:01.0 up") == 4
+    assert value(samples, "group_data_right", **gpus) == 0
+
+
+def test_a_group_that_was_not_measured_has_no_figure() -> None:
+    dead = AllToAll((0, 1), detail="killed after 60 s")
+    lost = sample_results.result(all_to_all=(dead,), make=_unmeasured)
+    families, _samples = parsed(prometheus_text(lost))
+    assert not [name for name in families if name.startswith("gpufleet_p2p_group_")]
+
+
+def test_notes_are_told_by_code() -> None:
+    notes = (sample_results.Cause("nccl_gate", "a", "b"), sample_results.Cause("x", "", ""))
+    _families, samples = parsed(prometheus_text(sample_results.result(notes=notes)))
+    assert value(samples, "note", code="nccl_gate") == 1
+    assert value(samples, "note", code="x") == 1
 
 
 def test_names_end_in_a_base_unit_and_every_family_says_what_it_is() -> None:

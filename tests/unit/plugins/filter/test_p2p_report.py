@@ -25,7 +25,11 @@ from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_matrix import 
     picture,
 )
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_page import record_file_name
-from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_values import build_line, figure
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_values import (
+    MISSING,
+    build_line,
+    figure,
+)
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_view import page_view
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,6 +225,26 @@ def test_summary_names_every_failure_with_its_remedy() -> None:
     assert any(line.startswith("alpha: iommu_translating:") for line in lines)
     assert any("Resizable BAR" in line for line in lines if line.startswith("gamma:"))
     assert sum("bar1_covers_memory" in line for line in lines) == 1
+
+
+def test_a_group_at_once_stands_beside_its_pairs_and_notes_in_words() -> None:
+    words = " ".join(elements(page(sample("two_hosts"))).words)
+    for told in ("107", "53.4", "55.0", "link of GPU 0, sending: 1 of 2 pairs", "nccl_gate"):
+        assert told in words
+    assert words.count("All at once") == 1, "beta's record is from before there were any"
+
+
+def test_summary_says_a_note_once_for_all_hosts_that_have_it() -> None:
+    (alpha, _beta) = sample("two_hosts")
+    records = [{**alpha, "host": f"gpu{number}"} for number in range(5)]
+    notes = [line for line in p2p_report_summary(records) if "note:" in line]
+    assert notes == [
+        "gpu0, gpu1, gpu2 and 2 more: note: nccl_gate: GPUs 0 and 1 are verified, path PHB is "
+        "beyond PXB (NCCL's default); set NCCL_P2P_LEVEL=PHB"
+    ]
+    table = p2p_report_summary(sample("two_hosts"))[:3]
+    column = table[0].index("all at once")
+    assert [line[column:].split()[0] for line in table[1:]] == ["107", MISSING]
 
 
 def test_summary_gives_a_terminal_nothing_to_obey() -> None:
