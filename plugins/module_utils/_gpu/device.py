@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections.abc import Callable
 from ctypes import byref, c_char_p, c_float, c_size_t, c_uint64, c_void_p
 from typing import Any
 
@@ -166,10 +167,14 @@ class Gpu:
         """Give the primary context back; what was allocated in it goes with it."""
         self.cuda.status("primary_context_release", self._ordinal)
 
-    def _wait(self, query: str, handle: int, what: str) -> None:
+    def _wait(
+        self, query: str, handle: int, what: str, enough: Callable[[], bool] | None = None
+    ) -> None:
         self.use()
         deadline = Deadline(self.limit_seconds, f"{what} on {self.bdf}")
         while (number := self.cuda.status(query, handle)) == NOT_READY:
+            if enough is not None and enough():
+                return
             deadline.poll()
         if number != SUCCESS:
             raise self.cuda.error(query, number)
@@ -314,6 +319,15 @@ class Stream:
             CudaError: it failed.
         """
         self.gpu._wait("stream_query", self.handle, what)
+
+    def wait_until(self, enough: Callable[[], bool], what: str) -> None:
+        """Wait until ``enough`` returns true, or everything queued is done without it.
+
+        Raises:
+            MeasurementHung: neither is so within the GPU's limit.
+            CudaError: what is queued failed.
+        """
+        self.gpu._wait("stream_query", self.handle, what, enough)
 
     def close(self) -> None:
         """Destroy the stream."""

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .mix64_ptx import mix64_ptx
+from .resident_kernels import GATE, PING_PONG
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -41,22 +44,6 @@ ENTRIES = {
 
 VECTOR_BYTES = 16  # what a thread moves at a time
 _VECTORS_IN_FLIGHT = 12  # loads of one thread before its first store
-PING_PONG_PAYLOAD_WORDS = 32
-PING_PONG_BYTES = 8 * (1 + PING_PONG_PAYLOAD_WORDS)
-
-
-def _mix64(value: str, scratch: str) -> str:
-    """Return the instructions of splitmix64's finaliser on the 64-bit register ``value``."""
-    return f"""
-    add.u64 {value}, {value}, 0x9E3779B97F4A7C15;
-    shr.u64 {scratch}, {value}, 30;
-    xor.b64 {value}, {value}, {scratch};
-    mul.lo.u64 {value}, {value}, 0xBF58476D1CE4E5B9;
-    shr.u64 {scratch}, {value}, 27;
-    xor.b64 {value}, {value}, {scratch};
-    mul.lo.u64 {value}, {value}, 0x94D049BB133111EB;
-    shr.u64 {scratch}, {value}, 31;
-    xor.b64 {value}, {value}, {scratch};"""
 
 
 # index = first element of this thread, step = number of threads in the grid.
@@ -87,7 +74,7 @@ LOOP:
     setp.ge.u64 %done, %index, %words;
     @%done bra DONE;
     add.u64 %word, %first, %index;
-    xor.b64 %word, %word, %seed;{_mix64("%word", "%scratch")}
+    xor.b64 %word, %word, %seed;{mix64_ptx("%word", "%scratch")}
     shl.b64 %address, %index, 3;
     add.u64 %address, %address, %dst;
     st.global.u64 [%address], %word;
@@ -120,7 +107,7 @@ LOOP:
     setp.ge.u64 %done, %index, %words;
     @%done bra DONE;
     add.u64 %place, %first, %index;
-    xor.b64 %word, %place, %seed;{_mix64("%word", "%scratch")}
+    xor.b64 %word, %place, %seed;{mix64_ptx("%word", "%scratch")}
     shl.b64 %address, %index, 3;
     add.u64 %address, %address, %src;
     ld.global.u64 %found, [%address];
@@ -244,119 +231,6 @@ EXIT:
 }
 """
 
-_PING_PONG = f"""
-// One thread on each GPU. A buffer is a flag word and {PING_PONG_PAYLOAD_WORDS} payload words.
-// result: rounds completed, payload mismatches, 1 if spin_limit ran out, nanoseconds from the
-// end of the first round (launching the second kernel is not the link's time) to the last.
-.visible .entry ping_pong(
-    .param .u64 mine, .param .u64 theirs, .param .u64 rounds, .param .u64 leader,
-    .param .u64 result, .param .u64 spin_limit)
-{{
-    .reg .pred %test, %leads;
-    .reg .u64 %mine, %theirs, %rounds, %leader, %result, %limit;
-    .reg .u64 %round, %completed, %bad, %gave_up, %begin, %end;
-    .reg .u64 %k, %word, %scratch, %address, %found, %flag, %spins;
-    ld.param.u64 %mine, [mine];
-    cvta.to.global.u64 %mine, %mine;
-    ld.param.u64 %theirs, [theirs];
-    cvta.to.global.u64 %theirs, %theirs;
-    ld.param.u64 %rounds, [rounds];
-    ld.param.u64 %leader, [leader];
-    ld.param.u64 %result, [result];
-    cvta.to.global.u64 %result, %result;
-    ld.param.u64 %limit, [spin_limit];
-    mov.u64 %round, 1;
-    mov.u64 %completed, 0;
-    mov.u64 %bad, 0;
-    mov.u64 %gave_up, 0;
-    mov.u64 %begin, %globaltimer;
-    setp.ne.u64 %leads, %leader, 0;
-ROUND:
-    setp.gt.u64 %test, %round, %rounds;
-    @%test bra FINISH;
-    @%leads bra SEND;
-RECEIVE:
-    mov.u64 %spins, 0;
-SPIN:
-    ld.acquire.sys.global.u64 %flag, [%mine];
-    setp.ge.u64 %test, %flag, %round;
-    @%test bra ARRIVED;
-    add.u64 %spins, %spins, 1;
-    setp.lt.u64 %test, %spins, %limit;
-    @%test bra SPIN;
-    mov.u64 %gave_up, 1;
-    bra FINISH;
-ARRIVED:
-    mov.u64 %k, 0;
-CHECK:
-    shl.b64 %word, %round, 6;
-    add.u64 %word, %word, %k;{_mix64("%word", "%scratch")}
-    shl.b64 %address, %k, 3;
-    add.u64 %address, %address, %mine;
-    ld.global.u64 %found, [%address+8];
-    setp.eq.u64 %test, %found, %word;
-    @%test bra CHECKED;
-    add.u64 %bad, %bad, 1;
-CHECKED:
-    add.u64 %k, %k, 1;
-    setp.lt.u64 %test, %k, {PING_PONG_PAYLOAD_WORDS};
-    @%test bra CHECK;
-    @%leads bra COMPLETE;
-SEND:
-    mov.u64 %k, 0;
-WRITE:
-    shl.b64 %word, %round, 6;
-    add.u64 %word, %word, %k;{_mix64("%word", "%scratch")}
-    shl.b64 %address, %k, 3;
-    add.u64 %address, %address, %theirs;
-    st.global.u64 [%address+8], %word;
-    add.u64 %k, %k, 1;
-    setp.lt.u64 %test, %k, {PING_PONG_PAYLOAD_WORDS};
-    @%test bra WRITE;
-    st.release.sys.global.u64 [%theirs], %round;
-    @%leads bra RECEIVE;
-COMPLETE:
-    setp.ne.u64 %test, %completed, 0;
-    @%test bra TIMED;
-    mov.u64 %begin, %globaltimer;
-TIMED:
-    add.u64 %completed, %completed, 1;
-    add.u64 %round, %round, 1;
-    bra ROUND;
-FINISH:
-    mov.u64 %end, %globaltimer;
-    sub.u64 %end, %end, %begin;
-    st.global.u64 [%result], %completed;
-    st.global.u64 [%result+8], %bad;
-    st.global.u64 [%result+16], %gave_up;
-    st.global.u64 [%result+24], %end;
-    ret;
-}}
-"""
-
-_GATE = """
-// Holds a stream until the host writes *flag (mapped host memory), at most spin_limit looks.
-.visible .entry gate(.param .u64 flag, .param .u64 spin_limit)
-{
-    .reg .pred %test;
-    .reg .u32 %value;
-    .reg .u64 %flag, %limit, %spins;
-    ld.param.u64 %flag, [flag];
-    cvta.to.global.u64 %flag, %flag;
-    ld.param.u64 %limit, [spin_limit];
-    mov.u64 %spins, 0;
-SPIN:
-    ld.acquire.sys.global.u32 %value, [%flag];
-    setp.ne.u32 %test, %value, 0;
-    @%test bra OPEN;
-    add.u64 %spins, %spins, 1;
-    setp.lt.u64 %test, %spins, %limit;
-    @%test bra SPIN;
-OPEN:
-    ret;
-}
-"""
-
 # 6.3 is the first version with .target sm_75; the memory model's .acquire, .release and .sys
 # need sm_70.
 PTX = (
@@ -365,6 +239,6 @@ PTX = (
     + _VERIFY_PATTERN
     + _BULK_COPY
     + _POINTER_CHASE
-    + _PING_PONG
-    + _GATE
+    + PING_PONG
+    + GATE
 )

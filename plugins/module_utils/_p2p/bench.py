@@ -21,8 +21,11 @@ SMALLEST_PAYLOAD_BYTES = 1 << 20
 _GRANULE_BYTES = 1 << 20
 _FREE_SHARE = 8
 _RESULT_BYTES = 64
-# Looks at a flag in host memory take about a microsecond each: a second at most.
-_GATE_LOOKS = 1_000_000
+# What kernels on a GPU may wait for the host: looks at its memory take about a microsecond each,
+# so that this is a second or two, below what a display's watchdog allows.
+GATE_LOOKS = 1_000_000
+# A flag of gated() and two words for each kernel of a ping-pong, on cache lines of their own.
+_FLAGS_BYTES = 256
 _U32 = struct.Struct("<I")
 
 _memcmp = ctypes.CDLL(None).memcmp
@@ -58,6 +61,8 @@ class Bench:
     Attributes:
         sides: by PCI address.
         host: two page-locked buffers, for what is compared there.
+        flags: page-locked words that kernels and the host tell each other by; the first 64 bytes
+            are those of ``gated``.
         no_kernels: the code of why the driver did not compile them, so that only copy engines
             are judged; None where it did.
         kernels: whether it did.
@@ -95,7 +100,7 @@ class Bench:
         self._gpus = gpus
         self.host = (HostBuffer(gpus[0], host_bytes), HostBuffer(gpus[0], host_bytes))
         self._scratch = HostBuffer(gpus[0], GUARD_BYTES)
-        self._gate = HostBuffer(gpus[0], _RESULT_BYTES)
+        self.flags = HostBuffer(gpus[0], _FLAGS_BYTES)
 
     def can_access(self, source: Side, target: Side) -> bool:
         """Return whether the driver claims both directions of access that a pair needs."""
@@ -140,13 +145,13 @@ class Bench:
         if not self.kernels:
             yield
             return
-        self._gate.write(0, _U32.pack(0))
-        flag = self._gate.mapped_address(side.gpu)
-        side.gpu.launch("gate", side.stream, flag, _GATE_LOOKS, single=True)
+        self.flags.write(0, _U32.pack(0))
+        flag = self.flags.mapped_address(side.gpu)
+        side.gpu.launch("gate", side.stream, flag, GATE_LOOKS, single=True)
         try:
             yield
         finally:
-            self._gate.write(0, _U32.pack(1))
+            self.flags.write(0, _U32.pack(1))
 
     def close(self) -> None:
         """Give both contexts back, and all memory with them."""

@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from typing import Callable
 
 from .._gpu.device import Buffer
-from .._gpu.kernels import PING_PONG_BYTES, VECTOR_BYTES
+from .._gpu.kernels import VECTOR_BYTES
 from . import payload
 from .bench import GUARD_BYTES, Bench, Side
 from .evidence import DATA_ALIASED, DATA_CORRUPTED, Finding, WrongWord, classify, gravest
 from .pattern import POISON_BYTE, Pattern, seed_of
+from .ping_pong import play
 from .result import FAILED, NOT_RUN, PASSED, Correctness
 
 # What one kernel writes does not become visible to the other in order while both run.
@@ -41,10 +42,6 @@ _GRANULE_BYTES = 1 << 20
 # Where Python makes the pattern, it takes a second for 256 MiB.
 _HOST_PATTERN_BYTES_AT_MOST = 32 << 20
 _SMALLEST_STRIDE_BYTES = 4 << 10
-_PING_PONG_ROUNDS = 1000
-# A look at a flag in own memory takes about a microsecond: half a second for a turn, below
-# what a display's watchdog allows.
-_PING_PONG_LOOKS = 500_000
 
 
 @dataclass(frozen=True)
@@ -334,35 +331,12 @@ class Checker:
 
     def _ping_pong(self, states: dict[str, str], source: Side, target: Side) -> Judgement:
         """Pass a flag with payload between two kernels that both keep running."""
-        sides = ((source, target, 1), (target, source, 0))
-        for mine, _theirs, _leader in sides:
-            mine.gpu.fill_bytes(mine.mailbox.address, 0, PING_PONG_BYTES)
-            self._bench.write_words(mine, mine.result, 0, 0, 0, 0)
-        for mine, theirs, leader in sides:
-            mine.gpu.launch(
-                "ping_pong",
-                mine.stream,
-                mine.mailbox.address,
-                theirs.mailbox.address,
-                _PING_PONG_ROUNDS,
-                leader,
-                mine.result.address,
-                _PING_PONG_LOOKS,
-                single=True,
-            )
-        for mine, _theirs, _leader in sides:
-            mine.stream.finish("ping_pong")
-        results = [self._bench.read_words(mine, mine.result, 4) for mine, _theirs, _leader in sides]
-        wrong = sum(result[1] for result in results)
-        rounds = min(result[0] for result in results)
-        if wrong or rounds < _PING_PONG_ROUNDS:
-            detail = (
-                f"ping_pong: {rounds} of {_PING_PONG_ROUNDS} rounds, {wrong} payload words wrong"
-            )
+        played = play(self._bench, source, target)
+        if not played.is_right:
             correctness = Correctness.of({**states, "ping_pong": FAILED})
-            return Judgement(correctness, PING_PONG_FAILED, detail, None)
-        seconds = results[0][3] / 1e9 / (_PING_PONG_ROUNDS - 1)
-        return Judgement(Correctness.of({**states, "ping_pong": PASSED}), None, "", seconds)
+            return Judgement(correctness, PING_PONG_FAILED, f"ping_pong: {played}", None)
+        correctness = Correctness.of({**states, "ping_pong": PASSED})
+        return Judgement(correctness, None, "", played.seconds)
 
 
 def _failed(states: dict[str, str], findings: Sequence[tuple[str, Finding]]) -> Judgement:

@@ -319,8 +319,19 @@ def shared_link(first: str, second: str, third: str, fourth: str) -> Any:
     return 2 * size / longest / 1e9
 
 
-def ping_pong(first: str, second: str, rounds: str = "200") -> Any:
-    """Return both sides' result words: rounds, mismatches, gave up, nanoseconds."""
+def _mapped_words(count: int) -> tuple[Any, int]:
+    """Return zeroed 64-bit words of page-locked host memory and their address for kernels."""
+    memory, seen = c_void_p(), c_uint64()
+    CUDA.call("cuMemHostAlloc", byref(memory), c_size_t(8 * count), c_uint(2))
+    CUDA.call("cuMemHostGetDevicePointer_v2", byref(seen), memory, c_uint(0))
+    words = ctypes.cast(memory, ctypes.POINTER(c_uint64))
+    for index in range(count):
+        words[index] = 0
+    return words, seen.value
+
+
+def ping_pong(first: str, second: str, rounds: str = "200", open_gate: str = "open") -> Any:
+    """Return both sides' result words: rounds, mismatches, ending, nanoseconds."""
     one, two = _pair(first, second)
     boxes = {gpu: gpu.allocate(4096) for gpu in (one, two)}
     results = {gpu: gpu.allocate(64) for gpu in (one, two)}
@@ -329,16 +340,26 @@ def ping_pong(first: str, second: str, rounds: str = "200") -> Any:
         gpu.write(results[gpu], bytes(64))
     event = one.event()
     looks = 300_000
-    one.launch("ping_pong", boxes[one], boxes[two], int(rounds), 1, results[one], looks)
+    words, address = _mapped_words(4)
+    one.launch(
+        *("ping_pong", boxes[one], boxes[two], int(rounds), 1, results[one], looks),
+        *(address, looks),
+    )
     one.record(event)
     early = CUDA.status("cuEventQuery", event)
-    two.launch("ping_pong", boxes[two], boxes[one], int(rounds), 0, results[two], looks)
+    two.launch(
+        *("ping_pong", boxes[two], boxes[one], int(rounds), 0, results[two], looks),
+        *(address + 16, looks),
+    )
+    if open_gate == "open":
+        words[1] = words[3] = 1
     ends = [gpu.finish() for gpu in (one, two)]
-    words = [
+    played = [
         struct.unpack("<4Q", gpu.read(results[gpu], 32)) if not end else None
         for gpu, end in zip((one, two), ends, strict=True)
     ]
-    return {"event_before_partner": early, "ends": ends, "results": words}
+    running = [words[0], words[2]]
+    return {"event_before_partner": early, "ends": ends, "results": played, "running": running}
 
 
 def gate(first: str, second: str) -> Any:

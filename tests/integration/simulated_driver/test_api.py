@@ -49,6 +49,14 @@ def test_ping_pong(machine: Any) -> None:
         assert nanoseconds == pytest.approx(199 * 4 * 480, rel=0.01)
 
 
+def test_a_ping_pong_says_that_it_runs_and_leaves_where_nobody_opens_the_gate(
+    machine: Any,
+) -> None:
+    seen = machine.cuda("ping_pong", 0, 1, 200, "shut")
+    assert seen["running"] == [1, 1]
+    assert [result[:3] for result in seen["results"]] == [[0, 0, 2], [0, 0, 2]]
+
+
 def test_ping_pong_gives_up_where_data_is_lost(make_machine: Callable[..., Any]) -> None:
     seen = make_machine(iommu="DMA").cuda("ping_pong", 0, 1)
     assert seen["ends"] == [0, 0]

@@ -3,7 +3,9 @@
  * Kernels that run while the host and other kernels do something else: each is a thread that
  * looks at the real memory. One look at a flag counts as a microsecond of real time, which is
  * about what it takes on a GPU. On a GPU both partners of a ping-pong spin; here they sleep until
- * the other wakes them, because threads that spin take the processor from whom they wait for.
+ * the other wakes them, because threads that spin take the processor from whom they wait for. How
+ * long they wait is counted in such sleeps and not by the clock: a busy machine holds up partners
+ * that a GPU would not, and wakes the one that waits as late as the other.
  */
 
 #include <linux/futex.h>
@@ -17,6 +19,7 @@
 #include "cuda/simulation.h"
 
 #define PAYLOAD_WORDS 32
+#define GATE_BYTES (2 * sizeof(uint64_t))
 #define MAILBOX_BYTES ((1 + PAYLOAD_WORDS) * sizeof(uint64_t))
 #define PING_PONG_BOUND 2.0
 #define GATE_BOUND 10.0
@@ -24,6 +27,8 @@
 #define SHORTEST_BOUND 0.25
 #define SECONDS_PER_LOOK 1e-6
 #define PAUSE_NANOSECONDS 20000
+/* Between two looks at the gate of a ping-pong. */
+#define LOOK_NANOSECONDS 1000000
 /* What a wake-up that went elsewhere (an alias) costs at most. */
 #define NAP_NANOSECONDS 10000000
 
@@ -40,6 +45,12 @@ static double wait_bound(uint64_t looks, double longest)
 	double seconds = (double)looks * SECONDS_PER_LOOK;
 
 	return seconds < SHORTEST_BOUND ? SHORTEST_BOUND : seconds > longest ? longest : seconds;
+}
+
+/* As many sleeps of this length as that takes. */
+static unsigned int sleeps(uint64_t looks, double longest, long nanoseconds)
+{
+	return (unsigned int)(wait_bound(looks, longest) * 1e9 / (double)nanoseconds);
 }
 
 static void pin(struct allocation *allocation)
@@ -110,16 +121,21 @@ const struct kernel resident_gate = {
 /* A mailbox: a flag and behind it the payload. */
 typedef _Atomic uint64_t mailbox_word;
 
+#define PINNED 4
+
+enum ending { PLAYED, GAVE_UP, GATE_STAYED_SHUT };
+
 struct ping_pong {
-	struct allocation *pinned[3];
+	struct allocation *pinned[PINNED];
 	mailbox_word *mine, *theirs;
+	mailbox_word *gate;		/* this kernel runs; the host lets it begin */
 	unsigned char *result;
 	uint64_t rounds;
 	bool leader;
 	bool late;			/* the payload that arrives is that of the turn before */
-	double bound;
+	unsigned int naps, looks;	/* at most for one turn, and at the gate */
 	double turn_seconds;		/* virtual, one way */
-	uint64_t answer[4];		/* rounds completed, mismatches, gave up, nanoseconds */
+	uint64_t answer[4];		/* rounds completed, mismatches, ending, nanoseconds */
 	mailbox_word nowhere[1 + PAYLOAD_WORDS];
 };
 
@@ -165,8 +181,8 @@ static CUresult ping_pong_aim(struct ping_pong *ping_pong, struct stream *stream
 static CUresult ping_pong_prepare(struct stream *stream, const uint64_t *parameters, void **state)
 {
 	struct ping_pong *ping_pong = calloc(1, sizeof(*ping_pong));
-	struct allocation *mine, *result;
-	size_t mine_offset, result_offset;
+	struct allocation *mine, *result, *gate;
+	size_t mine_offset, result_offset, gate_offset;
 	CUresult error;
 
 	if (!ping_pong)
@@ -174,7 +190,9 @@ static CUresult ping_pong_prepare(struct stream *stream, const uint64_t *paramet
 	error = kernel_reach(stream, parameters[0], MAILBOX_BYTES, &mine, &mine_offset) ==
 				REACH_LOCAL &&
 		kernel_reach(stream, parameters[4], sizeof(ping_pong->answer), &result,
-			     &result_offset) == REACH_LOCAL
+			     &result_offset) == REACH_LOCAL &&
+		kernel_reach(stream, parameters[6], GATE_BYTES, &gate, &gate_offset) ==
+				REACH_LOCAL
 		? ping_pong_aim(ping_pong, stream, parameters[1]) : CUDA_ERROR_ILLEGAL_ADDRESS;
 	if (error || stream->state == STREAM_HUNG) {
 		free(ping_pong);
@@ -184,11 +202,14 @@ static CUresult ping_pong_prepare(struct stream *stream, const uint64_t *paramet
 	ping_pong->result = result->memory + result_offset;
 	ping_pong->pinned[0] = mine;
 	ping_pong->pinned[2] = result;
-	for (size_t index = 0; index < 3; index++)
+	ping_pong->gate = mailbox_at(gate, gate_offset);
+	ping_pong->pinned[3] = gate;
+	for (size_t index = 0; index < PINNED; index++)
 		pin(ping_pong->pinned[index]);
 	ping_pong->rounds = parameters[2];
 	ping_pong->leader = parameters[3] != 0;
-	ping_pong->bound = wait_bound(parameters[5], PING_PONG_BOUND);
+	ping_pong->naps = sleeps(parameters[5], PING_PONG_BOUND, NAP_NANOSECONDS);
+	ping_pong->looks = sleeps(parameters[7], GATE_BOUND, LOOK_NANOSECONDS);
 	ping_pong->turn_seconds = timeline_load_seconds(true);
 	*state = ping_pong;
 	return CUDA_SUCCESS;
@@ -215,11 +236,11 @@ static void send_turn(struct ping_pong *ping_pong, uint64_t turn)
 static bool receive_turn(struct ping_pong *ping_pong, uint64_t turn)
 {
 	const struct timespec nap = { .tv_nsec = NAP_NANOSECONDS };
-	double end = now() + ping_pong->bound;
+	unsigned int naps = 0;
 	uint64_t seen;
 
 	while ((seen = atomic_load_explicit(&ping_pong->mine[0], memory_order_acquire)) < turn) {
-		if (now() > end)
+		if (naps++ > ping_pong->naps)
 			return false;
 		syscall(SYS_futex, futex_of(ping_pong->mine), FUTEX_WAIT, (uint32_t)seen, &nap,
 			NULL, 0);
@@ -231,15 +252,33 @@ static bool receive_turn(struct ping_pong *ping_pong, uint64_t turn)
 	return true;
 }
 
+/* False if the host did not open the gate within the bound. */
+static bool pass_gate(struct ping_pong *ping_pong)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_NANOSECONDS };
+
+	atomic_store_explicit(&ping_pong->gate[0], 1, memory_order_release);
+	for (unsigned int look = 0; look < ping_pong->looks; look++) {
+		if (atomic_load_explicit(&ping_pong->gate[1], memory_order_acquire))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 static void ping_pong_run(void *state)
 {
 	struct ping_pong *ping_pong = state;
 
+	if (!pass_gate(ping_pong)) {
+		ping_pong->answer[2] = GATE_STAYED_SHUT;
+		return;
+	}
 	for (uint64_t turn = 1; turn <= ping_pong->rounds; turn++) {
 		if (ping_pong->leader)
 			send_turn(ping_pong, turn);
 		if (!receive_turn(ping_pong, turn)) {
-			ping_pong->answer[2] = 1;
+			ping_pong->answer[2] = GAVE_UP;
 			return;
 		}
 		if (!ping_pong->leader)
@@ -259,7 +298,7 @@ static double ping_pong_finish(void *state)
 		ping_pong->answer[3] =
 			(uint64_t)((double)(rounds - 1) * 2e9 * ping_pong->turn_seconds);
 	memcpy(ping_pong->result, ping_pong->answer, sizeof(ping_pong->answer));
-	for (size_t index = 0; index < 3; index++)
+	for (size_t index = 0; index < PINNED; index++)
 		unpin(ping_pong->pinned[index]);
 	free(ping_pong);
 	return seconds;
@@ -267,7 +306,7 @@ static double ping_pong_finish(void *state)
 
 const struct kernel resident_ping_pong = {
 	.name = "ping_pong",
-	.parameter_count = 6,
+	.parameter_count = 8,
 	.prepare = ping_pong_prepare,
 	.run = ping_pong_run,
 	.finish = ping_pong_finish,

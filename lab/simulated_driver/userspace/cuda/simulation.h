@@ -13,7 +13,7 @@
 #include "common/machine.h"
 #include "cuda/abi.h"
 
-#define MAXIMUM_KERNEL_PARAMETERS 6
+#define MAXIMUM_KERNEL_PARAMETERS 8
 
 struct context {
 	int device;			/* CUDA ordinal */

@@ -10,10 +10,11 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import (
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import PTX, VECTOR_BYTES
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.resident_kernels import (
+    GATE_STAYED_SHUT,
+    GAVE_UP,
     PING_PONG_BYTES,
-    PTX,
-    VECTOR_BYTES,
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.pattern import DevicePattern
 from hypothesis import given, settings
@@ -115,20 +116,28 @@ def in_turns(*threads: Iterator[None]) -> None:
         running = [thread for thread in running if next(thread, "done") is None]
 
 
-ROUNDS, LOOKS = 5, 100
+ROUNDS, LOOKS, PATIENCE = 5, 100, 1000
+GATES = 0x40000000
+RESULTS = (RESULT, RESULT + 0x1000)
+OPEN, SHUT = 1, 0
+
+
+def players(memory: Memory, mailboxes: tuple[int, int], gates: int) -> list[Iterator[None]]:
+    """Return the two kernels, the first leading; their gates are as told."""
+    program = Program(PTX, "ping_pong")
+    memory.add(GATES, struct.pack("<4Q", 0, gates, 0, gates))
+    made = []
+    for number, (mine, theirs) in enumerate((mailboxes, mailboxes[::-1])):
+        result = memory.add(RESULTS[number], bytes(32))
+        gate = GATES + 16 * number
+        arguments = [mine, theirs, ROUNDS, 1 - number, result, LOOKS, gate, PATIENCE]
+        made += program.threads(memory, arguments)
+    return made
 
 
 def ping_pong(memory: Memory, mailboxes: tuple[int, int]) -> list[tuple[int, ...]]:
-    program = Program(PTX, "ping_pong")
-    results = (RESULT, RESULT + 0x1000)
-    threads = []
-    for leads, mine, theirs, result in zip(
-        (1, 0), mailboxes, mailboxes[::-1], results, strict=True
-    ):
-        memory.add(result, bytes(32))
-        threads += program.threads(memory, [mine, theirs, ROUNDS, leads, result, LOOKS])
-    in_turns(*threads)
-    return [words(memory.data(result)) for result in results]
+    in_turns(*players(memory, mailboxes, OPEN))
+    return [words(memory.data(result)) for result in RESULTS]
 
 
 def test_two_kernels_pass_the_flag_to_each_other() -> None:
@@ -175,7 +184,43 @@ def test_a_flag_that_never_comes_ends_both() -> None:
         memory.add(SOURCE, bytes(PING_PONG_BYTES)),
         memory.add(TARGET, bytes(PING_PONG_BYTES)),
     )
-    assert [result[:3] for result in ping_pong(memory, boxes)] == [(0, 0, 1), (0, 0, 1)]
+    assert [result[:3] for result in ping_pong(memory, boxes)] == [(0, 0, GAVE_UP)] * 2
+
+
+def test_a_kernel_whose_partner_is_started_late_waits_for_it_at_the_gate() -> None:
+    memory = Memory()
+    boxes = (
+        memory.add(SOURCE, bytes(PING_PONG_BYTES)),
+        memory.add(TARGET, bytes(PING_PONG_BYTES)),
+    )
+    first, second = players(memory, boxes, SHUT)
+    # Longer than it waits for any turn.
+    for _look in range(3 * LOOKS):
+        assert next(first, "done") is None
+    assert words(memory.data(GATES)) == (1, 0, 0, 0)
+    assert next(second, "done") is None
+    assert words(memory.data(GATES)) == (1, 0, 1, 0)
+    assert memory.data(TARGET) == bytes(PING_PONG_BYTES), "nothing is sent before the gate opens"
+    memory.store(GATES + 8, 8, OPEN)
+    memory.store(GATES + 24, 8, OPEN)
+    in_turns(first, second)
+    for result in RESULTS:
+        assert words(memory.data(result))[:3] == (ROUNDS, 0, 0)
+
+
+def test_a_gate_that_stays_shut_keeps_no_kernel_and_is_told_apart_from_a_lost_flag() -> None:
+    memory = Memory()
+    boxes = (
+        memory.add(SOURCE, bytes(PING_PONG_BYTES)),
+        memory.add(TARGET, bytes(PING_PONG_BYTES)),
+    )
+    first, second = players(memory, boxes, SHUT)
+    assert sum(1 for _look in first) == PATIENCE
+    # The host was away: it opens both gates when one kernel has left.
+    memory.store(GATES + 24, 8, OPEN)
+    in_turns(second)
+    assert words(memory.data(RESULTS[0]))[:3] == (0, 0, GATE_STAYED_SHUT)
+    assert words(memory.data(RESULTS[1]))[:3] == (0, 0, GAVE_UP)
 
 
 def test_the_gate_opens_when_told_and_by_itself_when_not() -> None:
