@@ -51,7 +51,7 @@ options:
     description:
       - Seconds until the process that measures a pair is killed.
     type: int
-    default: 60
+    default: 120
   quick:
     description:
       - Move less and repeat less, for a check in passing. Bandwidth is measured for writes by copy
@@ -343,7 +343,7 @@ _ARGUMENTS: dict[str, Any] = {
     "gpu_match": {"type": "list", "elements": "str", "default": list(DEFAULT_GPU_MATCH)},
     "devices": {"type": "list", "elements": "str", "default": []},
     "buffer_bytes": {"type": "int"},
-    "child_timeout": {"type": "int", "default": 60},
+    "child_timeout": {"type": "int", "default": 120},
     "quick": {"type": "bool", "default": False},
     "allow_busy": {"type": "bool", "default": False},
     "expected_build_id": {"type": "str"},

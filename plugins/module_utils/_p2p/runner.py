@@ -85,7 +85,7 @@ class Options:
     gpu_match: tuple[str, ...] = DEFAULT_GPU_MATCH
     devices: tuple[str, ...] = ()
     buffer_bytes: int | None = None
-    child_timeout: float = 60.0
+    child_timeout: float = 120.0
     quick: bool = False
     allow_busy: bool = False
     expected_build_id: str | None = None
