@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -38,8 +38,13 @@ def failure(result: Mapping[str, Any]) -> dict[str, str]:
     """Return a failed task's result as message, code, read, want and remedy.
 
     A result without a refusal's four parts, such as one of another collection's module, gets the
-    code ``task_failed`` and its message as what was read.
+    code ``task_failed`` and its message as what was read. Of a loop the first item that failed is
+    told: the loop's own message says only that there was one.
     """
+    items = result.get("results")
+    for item in items if isinstance(items, Sequence) and not isinstance(items, str) else ():
+        if isinstance(item, Mapping) and item.get("failed"):
+            return failure(item)
     message = str(result.get("msg") or "the task failed without a message")
     error = result.get("error")
     if isinstance(error, Mapping):

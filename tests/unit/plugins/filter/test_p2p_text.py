@@ -60,3 +60,10 @@ def test_another_failure_is_told_by_its_message() -> None:
     told = failure({"msg": "No space left"})
     assert told["code"] == "task_failed"
     assert told["read"] == told["message"] == "No space left"
+
+
+def test_of_a_loop_the_item_that_failed_is_told() -> None:
+    error = {"code": "package_missing", "read": "a", "want": "b", "remedy": "c"}
+    items = [{"msg": "fine"}, {"failed": True, "msg": "text", "error": error}]
+    told = failure({"msg": "One or more items failed", "results": items})
+    assert told == {"message": "text", **error}
