@@ -10,6 +10,7 @@ Ansible works out `serial` depends on where the play stands in its playbook.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
+from support import ansible_versions
+from support.ansible_versions import AnsibleLine
 
 ROOT = Path(__file__).parents[3]
 HOSTS = ("one", "two", "three", "four")
@@ -33,7 +36,13 @@ TELL = {
 
 
 def batches(
-    folder: Path, playbook: str, *, grouped: Any = None, extra: Any = None, imported: Any = None
+    folder: Path,
+    playbook: str,
+    *,
+    grouped: Any = None,
+    extra: Any = None,
+    imported: Any = None,
+    program: Path = Path(sys.executable).parent / "ansible-playbook",
 ) -> list[list[str]]:
     """Run the playbook's plays on four hosts; return the batches of its last one, in order.
 
@@ -55,9 +64,9 @@ def batches(
         importing["vars"] = {"p2p_serial": imported}
     (folder / "run.yml").write_text(json.dumps([importing]))
     options = [] if extra is None else ["-e", json.dumps({"p2p_serial": extra})]
-    program = Path(sys.executable).parent / "ansible-playbook"
     ended = subprocess.run(
         [program, "-i", inventory, *options, folder / "run.yml"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -73,8 +82,10 @@ class TestBatches:
     def test_canary_first_unless_told_otherwise(self, tmp_path: Path, playbook: str) -> None:
         assert batches(tmp_path, playbook) == [["one"], ["two"], ["three", "four"]]
 
-    def test_set_for_the_group(self, tmp_path: Path, playbook: str) -> None:
-        assert batches(tmp_path, playbook, grouped=["100%"]) == [list(HOSTS)]
+    @pytest.mark.parametrize("line", ansible_versions.lines(), ids=lambda line: line.name)
+    def test_set_for_the_group(self, tmp_path: Path, playbook: str, line: AnsibleLine) -> None:
+        program = line.playbook_program()
+        assert batches(tmp_path, playbook, grouped=["100%"], program=program) == [list(HOSTS)]
 
     def test_set_by_the_importing_playbook(self, tmp_path: Path, playbook: str) -> None:
         found = batches(tmp_path, playbook, grouped=["100%"], imported=2)
