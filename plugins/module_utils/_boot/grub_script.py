@@ -24,6 +24,8 @@ _LINUX_COMMANDS = frozenset({"linux", "linux16", "linuxefi"})
 _INITRD_COMMANDS = frozenset({"initrd", "initrd16", "initrdefi"})
 _RESERVED = frozenset({"if", "then", "elif", "else", "fi", "while", "until", "do", "done"})
 _ENTRY_KINDS = frozenset({"menuentry", "submenu"})
+# Braces that may be open at once; update-grub writes three. GRUB has a limit too, its stack.
+_DEEPEST = 100
 
 
 class GrubScriptError(GpufleetError):
@@ -229,6 +231,7 @@ class _Reader:
 
     text: str
     position: int = 0
+    depth: int = 0
 
     def block(self, inside: bool) -> tuple[list[Command], list[Entry]]:
         """Read commands up to the closing brace (or the end) and return them and the entries."""
@@ -267,7 +270,11 @@ class _Reader:
         return commands, entries
 
     def _nested(self, words: list[Word], commands: list[Command], entries: list[Entry]) -> None:
+        if self.depth == _DEEPEST:
+            raise _unfinished(self.text, self.position - 1, f"at most {_DEEPEST} braces at once")
+        self.depth += 1
         inner_commands, inner_entries = self.block(inside=True)
+        self.depth -= 1
         if len(words) > 1 and words[0].text in _ENTRY_KINDS:
             header = Command(tuple(words))
             entries.append(
@@ -296,7 +303,7 @@ def parse(text: str) -> Script:
     """Parse a grub.cfg. Conditions are not evaluated: entries of every branch are returned.
 
     Raises:
-        GrubScriptError: a quote or brace does not close.
+        GrubScriptError: a quote or brace does not close, or braces lie too deep for a menu.
     """
     commands, entries = _Reader(text).block(inside=False)
     return Script(text, tuple(entries), tuple(commands))

@@ -109,3 +109,16 @@ def test_what_does_not_close_is_refused(text: str) -> None:
     with pytest.raises(grub_script.GrubScriptError) as refusal:
         grub_script.parse(text)
     assert refusal.value.code == "grub_script_malformed"
+
+
+@pytest.mark.parametrize("braces", [101, 100_000])
+def test_a_depth_that_no_menu_has_is_refused(braces: int) -> None:
+    with pytest.raises(grub_script.GrubScriptError) as refusal:
+        grub_script.parse("submenu 'deeper' {\n" * braces + "}" * braces)
+    assert refusal.value.code == "grub_script_malformed"
+    assert "line 101" in refusal.value.read
+
+
+def test_a_hundred_braces_are_read() -> None:
+    script = grub_script.parse("submenu 'deeper' {\n" * 100 + "}" * 100)
+    assert len(script.entries) == 1
