@@ -175,7 +175,6 @@ error:
     remedy: use the patch made for this very driver version; none if the source has it
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,6 +185,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.build import 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.dkms import DkmsPackage
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.compiler import KernelCompiler
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import sha256_of
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import running_release
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -193,7 +193,7 @@ if TYPE_CHECKING:
 
 def _outcome(arguments: dict[str, Any], *, check: bool) -> states.Outcome:
     name, version, state = arguments["name"], arguments["version"], arguments["state"]
-    kernel = arguments["kernel"] or os.uname().release
+    kernel = arguments["kernel"] or running_release()
     archive = Path(arguments["archive"]) if arguments["archive"] else None
     if state == "absent":
         return states.absent(name, [version] if version else [], kernel, check=check)

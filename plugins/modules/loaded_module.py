@@ -90,12 +90,12 @@ error:
     remedy: stop them (nvidia-persistenced is a service), or reboot instead
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import loading
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import running_release
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -105,7 +105,7 @@ _ROOT = Path("/")
 
 def _body(module: AnsibleModule) -> dict[str, Any]:
     name, expected = module.params["name"], module.params["expected_build_id"]
-    kernel = module.params["kernel"] or os.uname().release
+    kernel = module.params["kernel"] or running_release()
     before = after = loading.identify(_ROOT, kernel, name)
     changed = module.params["swap"] and not before.matches(expected)
     if changed and module.check_mode:

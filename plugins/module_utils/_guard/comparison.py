@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from .._driver.identity import installed_module, loaded_module
 from .._host.errors import GpufleetError
 from .._host.files import read_text
 from .._host.iommu import IDENTITY, group_of
+from .._host.kernel import running_release
 from .._host.pci import DEFAULT_GPU_MATCH, matches, read_devices
 from .._host.userspace import userspace_version
 from .alarm import Finding
@@ -49,9 +49,8 @@ def read_state(root: Path = Path("/"), gpu_match: Sequence[str] = DEFAULT_GPU_MA
             largest = max(device.bar_bytes, default=0)
             gpus.append(GpuState(bdf, NO_IOMMU if group is None else group.type, largest))
     loaded = loaded_module(root, _MODULE)
-    release = read_text(root / "proc/sys/kernel/osrelease") or os.uname().release
     return HostState(
-        kernel=release.strip(),
+        kernel=running_release(root),
         parameters=concerning(parse(read_text(root / "proc/cmdline") or "")),
         driver_version=loaded.version if loaded else None,
         build_id=loaded.build_id if loaded else None,

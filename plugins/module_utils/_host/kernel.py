@@ -43,17 +43,21 @@ def release_order(release: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, 0, part) if number is None else (1, number, "") for part, number in parts)
 
 
+def running_release(root: Path = Path("/")) -> str:
+    """Return the running kernel's release, such as 6.1.0-32-amd64."""
+    return (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
+
+
 def read_kernel(root: Path = Path("/")) -> Kernel:
     """Return the kernel facts of the host whose file system begins at ``root``."""
-    machine = os.uname()
     # A left-over directory of a removed kernel holds DKMS modules at most, no kernel/.
     releases = sorted(
         (path.name for path in _directories(root / "lib/modules") if (path / "kernel").is_dir()),
         key=release_order,
     )
     return Kernel(
-        release=(read_text(root / "proc/sys/kernel/osrelease") or machine.release).strip(),
-        architecture=(read_text(root / "proc/sys/kernel/arch") or machine.machine).strip(),
+        release=running_release(root),
+        architecture=(read_text(root / "proc/sys/kernel/arch") or os.uname().machine).strip(),
         cmdline=(read_text(root / "proc/cmdline") or "").strip(),
         boot_id=read_boot_id(root),
         compiler=running_compiler(root),
