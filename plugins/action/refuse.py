@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
         """Return a failed result, never another."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         part = {"type": "str", "required": True}
-        _, given = self.validate_argument_spec(
+        _validated, given = self.validate_argument_spec(
             argument_spec={
                 "code": part,
                 "read": part,
