@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_identity import (
     parse_identity,
     this_run,
 )
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_record import utc_now
 
 MODULE = "gpufleet.p2p.host_lock"
 
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):
         if holder is not None and is_dead(holder, here):
             # Named, not broken: if a third run took the lock meanwhile, this one stops as before.
             outcome = self._lock({**options, "supersedes": str(holder)}, task_vars)
-        return {**prepared, **outcome}
+        return {**prepared, **outcome, "at": utc_now()}
 
     def _lock(self, options: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         outcome: dict[str, Any] = self._execute_module(

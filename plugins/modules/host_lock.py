@@ -133,6 +133,11 @@ boot_id:
   returned: success
   type: str
   sample: 3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52
+at:
+  description: When the host answered, in UTC by the controller's clock. The action plugin adds it.
+  returned: success
+  type: str
+  sample: "2026-11-23T09:30:00Z"
 previous_holder:
   description: Who held the lock before; V(null) if nobody.
   returned: success

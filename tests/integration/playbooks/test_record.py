@@ -83,14 +83,18 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "Begin and report",
         "hosts": "all",
         "gather_facts": False,
-        "vars": {"p2p_report_dir": str(folder / "report"), "p2p_outcome": "done"},
+        "vars": {"p2p_report_dir": str(folder / "report")},
         "tasks": [
             {"name": "Begin", "ansible.builtin.import_tasks": str(TASKS / "begin.yml")},
             {"name": "Report", "ansible.builtin.import_tasks": str(TASKS / "report.yml")},
         ],
     }
     (folder / "play.yml").write_text(json.dumps([play]))
-    hosts = {"all": {"hosts": {host: said for host, (said, _boots) in RUNS.items()}}}
+    hosts = {
+        "all": {
+            "hosts": {host: {"p2p_outcome": "done", **said} for host, (said, _) in RUNS.items()}
+        }
+    }
     (folder / "hosts.json").write_text(json.dumps(hosts))
     program = Path(sys.executable).parent / "ansible-playbook"
     ended = subprocess.run(
