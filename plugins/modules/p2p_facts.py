@@ -23,11 +23,11 @@ options:
     type: list
     elements: str
     default: ["10de:*:03"]
-  pynvml_path:
+  pynvml_source:
     description:
-      - Directory on the target that holds C(pynvml.py); the action plugin sets it.
+      - C(pynvml.py), compressed by zlib and in base64; the action plugin sets it.
       - Without it an installed C(pynvml) is used, and without that NVML is unavailable.
-    type: path
+    type: str
 attributes:
   check_mode:
     description: Can run in check mode and return the same as otherwise.
@@ -257,7 +257,8 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main a
 
 def gather(module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result: the host's facts under ``ansible_facts.p2p``."""
-    facts = collect(gpu_match=module.params["gpu_match"], pynvml_path=module.params["pynvml_path"])
+    given = module.params
+    facts = collect(gpu_match=given["gpu_match"], pynvml_source=given["pynvml_source"])
     return {"ansible_facts": {"p2p": facts}}
 
 
@@ -266,7 +267,8 @@ def main() -> None:
     run_module(
         {
             "gpu_match": {"type": "list", "elements": "str", "default": ["10de:*:03"]},
-            "pynvml_path": {"type": "path"},
+            # Not a secret, but too long for every log that an argument gets into.
+            "pynvml_source": {"type": "str", "no_log": True},
         },
         gather,
     )

@@ -93,10 +93,11 @@ options:
         measured - C(done) and C(total), how many pairs are measured and how many there are to
         measure. For programs that show how far it is; nothing is written by default.
     type: path
-  pynvml_path:
+  pynvml_source:
     description:
-      - Directory on the target that holds C(pynvml.py); the action plugin sets it.
-    type: path
+      - C(pynvml.py), compressed by zlib and in base64; the action plugin sets it.
+      - Without it an installed C(pynvml) is used.
+    type: str
 attributes:
   check_mode:
     description: Can run in check mode and return the same as otherwise.
@@ -358,7 +359,8 @@ _ARGUMENTS: dict[str, Any] = {
         },
     },
     "progress_path": {"type": "path"},
-    "pynvml_path": {"type": "path"},
+    # Not a secret, but too long for every log that an argument gets into.
+    "pynvml_source": {"type": "str", "no_log": True},
 }
 
 
@@ -378,7 +380,7 @@ def verify_host(module: AnsibleModule) -> dict[str, Any]:
     )
     loaded = loaded_module(Path("/"), "nvidia")
     build_id = None if loaded is None else loaded.build_id
-    with open_nvml(given["pynvml_path"]) as nvml:
+    with open_nvml(given["pynvml_source"]) as nvml:
         driver = Driver(
             version=nvml.driver_version(),
             build_id=build_id,

@@ -44,20 +44,20 @@ _DISK_PATHS = ("/boot", "/usr", "/var")
 def collect(
     root: Path = Path("/"),
     gpu_match: Sequence[str] = DEFAULT_GPU_MATCH,
-    pynvml_path: str | None = None,
+    pynvml_source: str | None = None,
 ) -> Record:
     """Return the host's facts, schema 1, as plain data (the p2p_facts module documents them).
 
     Args:
         root: where the host's file system begins.
         gpu_match: ``vendor:device:class-prefix`` patterns of the functions that are GPUs.
-        pynvml_path: directory that holds pynvml.py; None to import an installed one.
+        pynvml_source: as open_nvml takes it; None to import an installed one.
 
     Raises:
         PciPatternInvalid: a pattern in ``gpu_match`` does not have that form.
     """
     devices = read_devices(root)
-    told, nvml_record = _ask_nvml(pynvml_path)
+    told, nvml_record = _ask_nvml(pynvml_source)
     found = matching_gpus(devices, gpu_match)
     users = {} if nvml_record["nvml"] else _users_by_gpu(root)
     gpus = gpu_records(root, devices, found, told, users)
@@ -225,9 +225,9 @@ def free_bytes(root: Path, paths: Sequence[str]) -> dict[str, int]:
     return free
 
 
-def _ask_nvml(pynvml_path: str | None) -> tuple[dict[str, NvmlDevice], Record]:
+def _ask_nvml(pynvml_source: str | None) -> tuple[dict[str, NvmlDevice], Record]:
     try:
-        with open_nvml(pynvml_path) as nvml:
+        with open_nvml(pynvml_source) as nvml:
             told = {device.bdf: device for device in nvml.devices()}
             version = nvml.driver_version()
     except NvmlUnavailable as error:

@@ -10,10 +10,11 @@ card, MIG of a consumer card) is an error in NVML and None or a neutral value he
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib
-import importlib.util
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,18 +294,18 @@ class Nvml:
 
 
 @contextlib.contextmanager
-def open_nvml(pynvml_path: str | None, root: Path = Path("/")) -> Iterator[Nvml]:
+def open_nvml(pynvml_source: str | None, root: Path = Path("/")) -> Iterator[Nvml]:
     """Initialise the management library for the length of a with block.
 
     Args:
-        pynvml_path: directory that holds pynvml.py; None to import an installed one.
+        pynvml_source: pynvml.py, compressed by zlib and in base64; None to import an installed one.
         root: where versions are looked up if the library and the module do not fit.
 
     Raises:
         NvmlUnavailable: no pynvml, no libnvidia-ml.so.1, or no driver that answers; with the code
             ``userspace_mismatch`` where library and module are of different releases.
     """
-    pynvml: Any = _load_pynvml(pynvml_path)
+    pynvml: Any = _load_pynvml(pynvml_source)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -342,21 +343,21 @@ def _mismatch(read: str, root: Path) -> NvmlUnavailable:
     )
 
 
-def _load_pynvml(directory: str | None) -> ModuleType:
-    if directory is None:
+def _load_pynvml(packed: str | None) -> ModuleType:
+    if packed is None:
         try:
             return importlib.import_module("pynvml")
         except ImportError as error:
             raise unavailable(f"import pynvml: {error}") from error
-    path = Path(directory) / "pynvml.py"
-    # By file, not by search path: a target may have the unrelated "pynvml" package installed.
-    spec = importlib.util.spec_from_file_location("pynvml", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise unavailable(f"{path}: no such file")
-    module = importlib.util.module_from_spec(spec)
+    try:
+        code = compile(zlib.decompress(base64.b64decode(packed)), "pynvml.py", "exec")
+    except (ValueError, zlib.error, SyntaxError) as error:
+        raise unavailable(f"the pynvml that came along: {error}") from error
+    # Not by search path: a target may have the unrelated "pynvml" package installed.
+    module = ModuleType("pynvml")
     # It looks itself up by name while it is loaded, to make its error classes.
     sys.modules["pynvml"] = module
-    spec.loader.exec_module(module)
+    exec(code, module.__dict__)
     return module
 
 

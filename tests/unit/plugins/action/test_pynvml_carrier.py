@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible_collections.gpufleet.p2p.plugins.action import p2p_facts, p2p_verify
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.pynvml_carrier import (
     PynvmlCarrier,
     controller_pynvml,
+    packed_pynvml,
 )
 
 
@@ -27,6 +31,18 @@ def test_nvidia_ml_py_is_one_file() -> None:
     path = Path(controller_pynvml())
     assert path.name == "pynvml.py"
     assert "nvmlDeviceGetP2PStatus" in path.read_text()
+
+
+def test_it_is_packed_once_in_a_run_and_opened_on_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    packed = packed_pynvml()
+    assert zlib.decompress(base64.b64decode(packed)) == Path(controller_pynvml()).read_bytes()
+    (kept,) = tmp_path.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text("kept")
+    assert packed_pynvml() == "kept"
 
 
 def test_it_imports_nothing_that_a_target_may_lack() -> None:

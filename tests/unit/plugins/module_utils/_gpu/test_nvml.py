@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,10 +59,13 @@ nvmlDeviceGetDisplayActive = nvmlDeviceGetNvLinkState = nvmlDeviceGetPcieReplayC
 """
 
 
+def packed(source: str) -> str:
+    return base64.b64encode(zlib.compress(source.encode())).decode()
+
+
 @pytest.fixture(name="carried")
-def _carried(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "pynvml.py").write_text(FAKE)
-    yield str(tmp_path)
+def _carried() -> Iterator[str]:
+    yield packed(FAKE)
     sys.modules.pop("pynvml", None)
 
 
@@ -93,11 +98,6 @@ def test_status_words_are_nvidia_smis(carried: str) -> None:
     assert status == {"read": "OK", "write": "CNS", "nvlink": "NS", "atomics": "U", "pci": "U"}
 
 
-def extend(carried: str, text: str) -> None:
-    with (Path(carried) / "pynvml.py").open("a") as stream:
-        stream.write(text)
-
-
 def test_counters_that_a_gpu_does_not_have_are_unknown(carried: str) -> None:
     # This pynvml is older than the questions about ECC and confidential computing.
     with open_nvml(carried) as nvml:
@@ -105,24 +105,28 @@ def test_counters_that_a_gpu_does_not_have_are_unknown(carried: str) -> None:
         assert nvml.confidential_compute() is None
 
 
-def test_counters_and_the_confidential_mode_of_a_gpu_that_has_them(carried: str) -> None:
-    extend(
-        carried,
-        """
+@pytest.mark.usefixtures("carried")
+def test_counters_and_the_confidential_mode_of_a_gpu_that_has_them() -> None:
+    extended = packed(
+        FAKE
+        + """
 def nvmlDeviceGetPcieReplayCounter(handle): return 10 + handle
 def nvmlDeviceGetTotalEccErrors(handle, kind, counter):
     assert counter == 0  # volatile
     return 100 * (kind + 1)
 def nvmlSystemGetConfComputeState(): return types.SimpleNamespace(ccFeature=1)
-""",
+"""
     )
-    with open_nvml(carried) as nvml:
+    with open_nvml(extended) as nvml:
         assert nvml.counters(0) == Counters(11, 100, 200)
         assert nvml.confidential_compute() is True
 
 
-def test_a_library_of_another_release_is_refused_with_both(carried: str, tmp_path: Path) -> None:
-    extend(carried, "\ndef nvmlInit(): raise VersionMismatch('Driver/library version mismatch')\n")
+@pytest.mark.usefixtures("carried")
+def test_a_library_of_another_release_is_refused_with_both(tmp_path: Path) -> None:
+    refusing = packed(
+        FAKE + "\ndef nvmlInit(): raise VersionMismatch('Driver/library version mismatch')\n"
+    )
     for name, text in {
         "sys/module/nvidia/version": "595.58.03\n",
         "usr/lib64/libnvidia-ml.so.1": "",
@@ -132,7 +136,7 @@ def test_a_library_of_another_release_is_refused_with_both(carried: str, tmp_pat
         path.write_text(text)
     (tmp_path / "usr/lib64/libnvidia-ml.so.1").rename(tmp_path / "usr/lib64/libnvidia-ml.so.570.1")
     (tmp_path / "usr/lib64/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.570.1")
-    with pytest.raises(NvmlUnavailable) as caught, open_nvml(carried, tmp_path):
+    with pytest.raises(NvmlUnavailable) as caught, open_nvml(refusing, tmp_path):
         pass
     assert caught.value.code == "userspace_mismatch"
     assert caught.value.read == (
@@ -141,7 +145,18 @@ def test_a_library_of_another_release_is_refused_with_both(carried: str, tmp_pat
     )
 
 
-def test_a_missing_pynvml_is_a_refusal(tmp_path: Path) -> None:
-    with pytest.raises(NvmlUnavailable) as caught, open_nvml(str(tmp_path)):
+@pytest.mark.parametrize("spoilt", ["", "not base64!", "AAAA", packed("def ("), packed("\0")])
+def test_a_pynvml_that_came_along_spoilt_is_a_refusal(spoilt: str) -> None:
+    with pytest.raises(NvmlUnavailable) as caught, open_nvml(spoilt):
         pass
-    assert "pynvml.py" in caught.value.read
+    assert caught.value.code == "nvml_unavailable"
+    assert "came along" in caught.value.read
+
+
+def test_nothing_that_came_along_and_nothing_installed_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(NvmlUnavailable) as caught, open_nvml(None):
+        pass
+    assert "import pynvml" in caught.value.read
