@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.guard_program import guard_program
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils.pynvml_carrier import controller_pynvml
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_cache import made_once
 
 _FILE = "gpufleet-guard"
 
 
 class ActionModule(ActionBase):
-    """Sends the program along with the module, unless the guard is to go."""
+    """Sends the program where the host has another one: most times it has it already."""
 
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
 
@@ -30,20 +32,33 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("state", "present") == "present" and not arguments.get("program"):
-            arguments["program"] = self._transferred()
-        result.update(
-            self._execute_module(
-                module_name="gpufleet.p2p.p2p_guard", module_args=arguments, task_vars=task_vars
-            )
+            arguments["program_sha256"] = made_once("guard-sha256", _checksum).decode("ascii")
+        outcome = self._guard(arguments, task_vars)
+        if outcome.get("program_wanted"):
+            outcome = self._guard({**arguments, "program": self._transferred()}, task_vars)
+        return {**result, **outcome}
+
+    def _guard(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        outcome: dict[str, Any] = self._execute_module(
+            module_name="gpufleet.p2p.p2p_guard", module_args=arguments, task_vars=task_vars
         )
-        return result
+        return outcome
 
     def _transferred(self) -> str:
+        self._make_tmp_path()
         shell = self._connection._shell
         remote = str(shell.join_path(shell.tmpdir, _FILE))
         with tempfile.TemporaryDirectory(prefix="gpufleet-") as directory:
             local = Path(directory) / _FILE
-            local.write_bytes(guard_program(Path(controller_pynvml())))
+            local.write_bytes(_program())
             self._transfer_file(str(local), remote)
         self._fixup_perms2((shell.tmpdir, remote))
         return remote
+
+
+def _program() -> bytes:
+    return made_once("guard", lambda: guard_program(Path(controller_pynvml())))
+
+
+def _checksum() -> bytes:
+    return hashlib.sha256(_program()).hexdigest().encode("ascii")

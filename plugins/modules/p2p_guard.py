@@ -63,8 +63,13 @@ options:
         as what the guard compares with. Its verdict has to be V(pass) or V(warn).
     type: dict
   program:
-    description: The program's file on the host. The action plugin sets it.
+    description: The program's file on the host. The action plugin sets it where it has to be sent.
     type: path
+  program_sha256:
+    description:
+      - Checksum of the program. Where the installed one has it, O(program) is not needed; otherwise
+        nothing is done and RV(program_wanted) returned. The action plugin sets it and answers that.
+    type: str
 requirements:
   - systemd and Python 3.9 on the host
 notes:
@@ -93,6 +98,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+program_wanted:
+  description: The program has to be sent first. Seen by the action plugin alone.
+  returned: when the installed program is another one
+  type: bool
+  sample: true
 actions:
   description: What was done, or in check mode would be, in words.
   returned: success
@@ -134,12 +144,15 @@ error:
     remedy: mend what the verification names, then record it
 """
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._guard import service
+from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.places import PROGRAM
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import read_bytes
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -157,9 +170,10 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
     if given["state"] == "absent":
         outcome = service.absent(check=module.check_mode)
     else:
-        wanted = service.Wanted(
-            Path(given["program"]).read_bytes(), settings, given["interval_minutes"]
-        )
+        program = _program(given)
+        if program is None:
+            return {"program_wanted": True}
+        wanted = service.Wanted(program, settings, given["interval_minutes"])
         outcome = service.present(wanted, given["verified"], check=module.check_mode)
     return {
         "changed": outcome.changed,
@@ -174,6 +188,16 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
+def _program(given: dict[str, Any]) -> bytes | None:
+    """Return the program's bytes: the sent ones, or the installed ones if they are the same."""
+    if given["program"]:
+        return Path(given["program"]).read_bytes()
+    installed = read_bytes(PROGRAM)
+    if installed is None or hashlib.sha256(installed).hexdigest() != given["program_sha256"]:
+        return None
+    return installed
+
+
 def main() -> None:
     _module.main(
         {
@@ -186,9 +210,10 @@ def main() -> None:
             "alarm_command": {"type": "list", "elements": "str", "default": []},
             "verified": {"type": "dict"},
             "program": {"type": "path"},
+            "program_sha256": {"type": "str"},
         },
         _body,
-        required_if=[("state", "present", ("program",))],
+        required_if=[("state", "present", ("program", "program_sha256"), True)],
     )
 
 
