@@ -11,13 +11,16 @@ version_added: "0.1.0"
 description:
   - Judges the facts of M(gpufleet.p2p.p2p_facts) against what is about to be done, and returns
     the answer of each gate - what it read, what it wanted, and the remedy.
-  - Reads nothing but its options and changes nothing. It does not fail for a gate that refuses, so
-    that all answers can be shown before the play stops; look at RV(passed).
+  - Reads nothing but its options and changes nothing, so it runs on the controller and costs no
+    execution on the host. It does not fail for a gate that refuses, so that all answers can be
+    shown before the play stops; look at RV(passed).
   - An unknown that could cost the host, its work or its way back refuses. An unknown that
     verification will find out passes with a C(note).
 options:
   facts:
-    description: The C(p2p) facts of the host.
+    description:
+      - The C(p2p) facts of the host. By default those that M(gpufleet.p2p.p2p_facts) gathered; the
+        action plugin takes them.
     type: dict
     required: true
   driver_version:
@@ -36,7 +39,9 @@ options:
         gate C(driver_source) then refuses by that error.
     type: dict
   catalogue:
-    description: The known builds, as C(files/catalogue.yml) of the role p2p_driver has them.
+    description:
+      - The known builds, as C(files/catalogue.yml) of the role p2p_driver has them. By default that
+        very file; the action plugin reads it.
     type: dict
   compiles:
     description: This host may have to compile the driver, since there is no build host.
@@ -93,7 +98,6 @@ EXAMPLES = r"""
 
 - name: Evaluate the gates
   gpufleet.p2p.p2p_preflight:
-    facts: "{{ ansible_facts['p2p'] }}"
     driver_version: 595.58.03
     parameters: [iommu=pt]
   register: preflight
@@ -148,99 +152,24 @@ gates:
       sample: ""
 """
 
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.catalogue import (
-    parse as parse_catalogue,
-)
-from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification import (
-    DriverBuild,
-    SpecificationInvalid,
-)
-from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification import (
-    parse as parse_build,
-)
-from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
-from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main as run_module
-from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.evaluate import evaluate
-from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.gate import (
-    DEFAULT_FREE_MIB,
-    Intent,
+from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
+from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.judgement import (
+    OPTIONS,
+    judge,
 )
 
-
-def judge(module: AnsibleModule) -> dict[str, Any]:
-    """Return the module's result: every gate's answer and whether all passed."""
-    options = module.params
-    source = options["driver_source"] or {}
-    told = "error" in source or "description" in source
-    build, refusal = _build(options["driver"])
-    gates = evaluate(
-        options["facts"],
-        Intent(
-            driver_version=build.version if build else options["driver_version"],
-            build=build,
-            source=refusal or (source if told else None),
-            catalogue=parse_catalogue(options["catalogue"]) if options["catalogue"] else None,
-            compiles=options["compiles"],
-            install_headers=options["install_headers"],
-            parameters=tuple(options["parameters"]),
-            allow_busy=options["allow_busy"],
-            allow_nvlink_loss=options["allow_nvlink_loss"],
-            minimum_gpus=options["minimum_gpus"],
-            bar1_headroom_mib=options["bar1_headroom_mib"],
-            minimum_free_mib=_figures(options["minimum_free_mib"]),
-        ),
-    )
-    return {"gates": [asdict(gate) for gate in gates], "passed": all(g.passed for g in gates)}
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 
-def _build(
-    description: dict[str, Any] | None,
-) -> tuple[DriverBuild | None, dict[str, Any] | None]:
-    """Return the build, or what a failed driver_source would have told of its description."""
-    if not description:
-        return None, None
-    try:
-        return parse_build(description), None
-    except SpecificationInvalid as error:
-        return None, {"error": error.as_dict()}
-
-
-def _figures(figures: dict[str, Any]) -> dict[str, int]:
-    try:
-        return {str(path): int(figure) for path, figure in figures.items()}
-    except (TypeError, ValueError) as error:
-        raise GpufleetError(
-            "minimum_free_invalid",
-            read=str(figures),
-            want="a whole number of MiB for each path",
-            remedy="correct p2p_minimum_free_mib",
-        ) from error
+def _body(module: AnsibleModule) -> dict[str, Any]:
+    return judge(module.params)
 
 
 def main() -> None:
-    """Run the module."""
-    run_module(
-        {
-            "facts": {"type": "dict", "required": True},
-            "driver_version": {"type": "str"},
-            "driver": {"type": "dict"},
-            "driver_source": {"type": "dict"},
-            "catalogue": {"type": "dict"},
-            "compiles": {"type": "bool", "default": True},
-            "install_headers": {"type": "bool", "default": False},
-            "parameters": {"type": "list", "elements": "str", "default": []},
-            "allow_busy": {"type": "bool", "default": False},
-            "allow_nvlink_loss": {"type": "bool", "default": False},
-            "minimum_gpus": {"type": "int", "default": 2},
-            "bar1_headroom_mib": {"type": "int", "default": 0},
-            "minimum_free_mib": {"type": "dict", "default": DEFAULT_FREE_MIB},
-        },
-        judge,
-    )
+    _module.main(OPTIONS, _body)
 
 
 if __name__ == "__main__":
