@@ -108,6 +108,11 @@ integration: setup packages-lab packages-test ## native builds, DKMS, GRUB on fa
 packaging: setup ## the four ways to install, from a clean clone of HEAD
 	$(PYTEST) tests/packaging
 
+# Builds no image: `podman build build/execution-environment` or ansible-builder does.
+.PHONY: execution-environment
+execution-environment: setup ## what AWX and ansible-navigator run in, as a build context
+	$(WITH_VENV) scripts/make-execution-environment build/execution-environment
+
 .PHONY: sanity
 sanity: setup ## ansible-test sanity on an installed copy of the collection
 	$(WITH_VENV) scripts/run-sanity
