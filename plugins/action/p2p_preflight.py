@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         # No gate raises for a fact that is missing; without any there is a refusal.
         self._task.args.setdefault("facts", plain(gathered))
         self._task.args.setdefault("catalogue", _catalogue())
-        _, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         try:
             return {**result, "changed": False, **judge(plain(options))}
         except GpufleetError as error:

@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Return the summary's lines, and the page's path where one was written."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, given = self.validate_argument_spec(
+        _validated, given = self.validate_argument_spec(
             argument_spec={
                 "directory": {"type": "path", "required": True},
                 "template": {"type": "path", "required": True},
