@@ -80,7 +80,7 @@ test: setup packages-lab packages-test ## every test there is; CI does exactly t
 
 .PHONY: pytest
 pytest: setup packages-lab packages-test ## unit, packaging and integration in one run (needs root)
-	$(PYTEST) tests/unit tests/fuzz tests/packaging tests/integration
+	$(PYTEST) tests/unit tests/fuzz tests/faults tests/packaging tests/integration
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
@@ -93,7 +93,7 @@ lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
 
 .PHONY: unit
 unit: setup packages-test ## tests of single parts: no root, seconds
-	$(PYTEST) tests/unit tests/fuzz
+	$(PYTEST) tests/unit tests/fuzz tests/faults
 
 # Not part of `make test`: that gives each parser a few cases only.
 .PHONY: fuzz
