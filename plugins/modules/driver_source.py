@@ -93,11 +93,11 @@ description:
   type: dict
   returned: success
   sample: {version: 595.58.03, prebuilt: false, modules: [nvidia], resize_arguments: [3, 4]}
-registry_option:
-  description: The value of the module parameter NVreg_RegistryDwords; often empty.
-  type: str
+module_parameters:
+  description: The parameters of the nvidia module that stand for the build's C(registry).
+  type: dict
   returned: success
-  sample: RMForceP2PType=1;RMPcieP2PType=1
+  sample: {NVreg_RegistryDwords: "RMForceP2PType=1;RMPcieP2PType=1"}
 """
 
 import tempfile

@@ -25,9 +25,16 @@ options:
   expected_build_id:
     description: Build-id that the running module should have, such as a build's manifest states.
     type: str
+  registry:
+    description:
+      - Registry keys, as numbers, that the running driver should have been loaded with, such as
+        M(gpufleet.p2p.driver_registry) returns them in C(registry).
+    type: dict
+    default: {}
   swap:
     description:
-      - Exchange the running driver for the installed one if they differ. Fails, with nothing
+      - Exchange the running driver for the installed one if they differ, or if it was loaded with
+        other registry keys. Fails, with nothing
         unloaded, if the expected build is not installed or the driver is in use.
     type: bool
     default: false
@@ -74,8 +81,16 @@ installed_build_id:
   returned: success
   type: str
   sample: 07acb166ee119184e38cd06180048a86f22aadf2
+registry_differences:
+  description: Which keys of O(registry) the running driver has not, in words; empty if none loaded.
+  returned: success
+  type: list
+  elements: str
+  sample: ["RMForceP2PType is not set instead of 1"]
 matches:
-  description: Whether the running build is the installed one, and the expected one where given.
+  description:
+    - Whether the running build is the installed one, and the expected one where given, loaded with
+      O(registry) where that is given.
   returned: success
   type: bool
   sample: true
@@ -95,6 +110,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import loading
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import running_release
 
 if TYPE_CHECKING:
@@ -106,25 +122,39 @@ _ROOT = Path("/")
 def _body(module: AnsibleModule) -> dict[str, Any]:
     name, expected = module.params["name"], module.params["expected_build_id"]
     kernel = module.params["kernel"] or running_release()
-    before = after = loading.identify(_ROOT, kernel, name)
+    registry = _registry(module.params["registry"])
+    before = after = loading.identify(_ROOT, kernel, name, registry)
     changed = module.params["swap"] and not before.matches(expected)
     if changed and module.check_mode:
         loading.require_swappable(_ROOT, kernel, name, expected)
     elif changed:
         loading.swap(_ROOT, kernel, name, expected)
-        after = loading.identify(_ROOT, kernel, name)
+        after = loading.identify(_ROOT, kernel, name, registry)
     return {
         "changed": changed,
         "build_id": after.loaded.build_id if after.loaded else None,
         "version": after.loaded.version if after.loaded else None,
         "path": after.installed.path if after.installed else None,
         "installed_build_id": after.installed.build_id if after.installed else None,
+        "registry_differences": list(after.differences),
         "matches": after.matches(expected),
         "diff": {
             "before": _described(before),
             "after": _described(after, as_installed=changed and module.check_mode),
         },
     }
+
+
+def _registry(given: dict[str, Any]) -> dict[str, int]:
+    try:
+        return {str(key): int(value) for key, value in given.items()}
+    except (TypeError, ValueError) as error:
+        raise GpufleetError(
+            "registry_invalid",
+            read=str(given),
+            want="a number for each key",
+            remedy="give what driver_registry returned in registry",
+        ) from error
 
 
 def _described(identity: loading.ModuleIdentity, *, as_installed: bool = False) -> str:
@@ -138,6 +168,7 @@ def main() -> None:
             "name": {"type": "str", "default": "nvidia"},
             "kernel": {"type": "str"},
             "expected_build_id": {"type": "str"},
+            "registry": {"type": "dict", "default": {}},
             "swap": {"type": "bool", "default": False},
         },
         _body,

@@ -178,6 +178,10 @@ ansible_facts:
               would load (C(installed)), whether they are the same build (C(matches)), and the
               release of the userspace libraries.
             - C(modprobe_override) is the command that modprobe.d runs instead of loading the file.
+            - C(module_options) are the module's parameters that others than gpufleet set, in
+              modprobe.d or on the kernel command line, in the order in which they are passed.
+            - C(registry) are the resource manager's keys that the running module was loaded with,
+              V(null) where it is not loaded.
             - C(userspace_origin) tells how the libraries were installed - C(by) V(packages),
               V(runfile), V(unknown), or V(null) without libraries - and by which packages.
             - C(firmware) lists the releases whose GSP firmware is there, C(module_files) every
@@ -198,6 +202,12 @@ ansible_facts:
             installed_error: null
             matches: true
             modprobe_override: null
+            module_options:
+              - parameter: NVreg_RegistryDwords
+                value: PeerMappingOverride=1
+                origin: /etc/modprobe.d/local.conf:3
+                later: false
+            registry: {PeerMappingOverride: "1"}
             userspace_version: 595.58.03
             userspace_origin: {by: packages, packages: [libcuda1]}
             firmware: [595.58.03]

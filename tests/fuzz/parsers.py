@@ -62,9 +62,10 @@ def _bytes(name: str, *given: bytes, rest: tuple[object, ...] = ()) -> Parser:
     return Parser(name, lambda data: parse(data, *rest), mutated(*given))
 
 
-def _data(name: str, sample: object) -> Parser:
-    """A parser of what a JSON or YAML reader gave."""
-    return Parser(name, function(name), mutated_json(sample))
+def _data(name: str, sample: object, *rest: object) -> Parser:
+    """A parser of what a JSON or YAML reader gave, and the arguments that follow it."""
+    read = function(name)
+    return Parser(name, lambda data: read(data, *rest), mutated_json(sample))
 
 
 def _json_text(name: str, sample: object) -> Parser:
@@ -212,7 +213,22 @@ PARSERS: tuple[Parser, ...] = (
         mutated(samples.DPKG_QUERY).map(lambda data: data.decode("utf-8", "replace")),
     ),
     _text("_driver.dkms.parse_version", "dkms-3.0.10", "dkms 3.2.2"),
-    _text("_driver.identity.parse_override", samples.SHOW_DEPENDS),
+    Parser(
+        "_driver.identity.parse_override",
+        lambda text: function("_driver.identity.parse_override")(text, "nvidia"),
+        mutated(samples.SHOW_DEPENDS.encode()).map(lambda data: data.decode("utf-8", "replace")),
+    ),
+    _text("_driver.modprobe_options.parse_configuration", *samples.MODPROBE_D),
+    _text("_driver.modprobe_options.split_options", *samples.MODULE_OPTIONS),
+    _text("_driver.modprobe_options.passed_options", samples.SHOW_DEPENDS),
+    _text("_driver.registry_in_force.parse_params", samples.NVIDIA_PARAMS),
+    _text("_driver.registry_in_force.parse_dwords", "RMForceP2PType=1;PeerMappingOverride = 0x1;"),
+    _text("_driver.registry_in_force.number", "4294967295", "0x1F", "017", "089"),
+    _data(
+        "_driver.registry.parse",
+        {"RMForceP2PType": "bar1", "NVreg_EnableMSI": 1, "PeerMappingOverride": 1},
+        "595.58.03",
+    ),
     _text("_driver.initramfs.driver_paths", samples.LSINITRAMFS),
     _text("_driver.kernel_interface.declared_arguments", samples.KERNEL_HEADER),
     _text("_driver.kernel_interface.called_arguments", samples.DRIVER_SOURCE),

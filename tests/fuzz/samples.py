@@ -116,6 +116,23 @@ DPKG_QUERY = (
 SHOW_DEPENDS = (
     "insmod /lib/modules/6.1.0/kernel/drivers/video.ko \n"
     "install modprobe -i nvidia-current $CMDLINE_OPTS \n"
+    'insmod /lib/modules/6.1.0/updates/dkms/nvidia.ko.xz NVreg_RegistryDwords="A=1;B=2" \n'
+)
+MODPROBE_D = (
+    "# Debian's nvidia-kernel-support\n"
+    "install nvidia modprobe -i nvidia-current $CMDLINE_OPTS\n"
+    "alias char-major-195-* nvidia\n"
+    "options nvidia-current NVreg_DeviceFileUID=0 \\\n NVreg_DeviceFileMode=0660\n",
+    'options nvidia NVreg_RegistryDwords="PeerMappingOverride=1;RMForceStaticBar1=0x1"\n'
+    "softdep nvidia post: nvidia-uvm\nblacklist nouveau\n",
+)
+MODULE_OPTIONS = (
+    'NVreg_EnableMSI=1 NVreg_RegistryDwords="A=1; B=2" "NVreg_RmMsg=rmgpu: a b"',
+    'BOOT_IMAGE=/vmlinuz quiet nvidia.NVreg_RegistryDwords="A=1" nvidia-drm.modeset=1',
+)
+NVIDIA_PARAMS = (
+    "ResmanDebugLevel: 4294967295\nEnableMSI: 1\nRmProfilingAdminOnly: 1\n"
+    'RegistryDwords: "RMForceP2PType=1;RMPcieP2PType=1"\nRegistryDwordsPerDevice: ""\n'
 )
 LSINITRAMFS = (
     "usr/lib/modules/6.1.0-45-amd64/updates/dkms/nvidia.ko.xz\n"

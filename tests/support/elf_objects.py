@@ -24,11 +24,17 @@ def module_image(
     build_id: bytes | None,
     modinfo: dict[str, str] | None = None,
     *,
+    parameters: dict[str, str] | None = None,
     wide: bool = True,
     order: str = "<",
 ) -> bytes:
-    """Return an ELF relocatable object such as insmod takes, with the sections given."""
-    text = b"\0".join(f"{k}={v}".encode() for k, v in (modinfo or {}).items()) + b"\0"
+    """Return an ELF relocatable object such as insmod takes, with the sections given.
+
+    ``parameters`` has the type of each parameter that modinfo tells.
+    """
+    entries = [f"{key}={value}" for key, value in (modinfo or {}).items()]
+    entries += [f"parmtype={name}:{kind}" for name, kind in (parameters or {}).items()]
+    text = b"\0".join(entry.encode() for entry in entries) + b"\0"
     bodies = [(".modinfo", 1, text)]
     if build_id is not None:
         bodies.insert(0, (".note.gnu.build-id", 7, build_id_note(build_id, order=order)))

@@ -16,6 +16,7 @@ import lzma
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,14 +139,30 @@ def modinfo_of(image: bytes, origin: str) -> dict[str, str]:
     Raises:
         ModuleUnreadable: as sections().
     """
-    fields: dict[str, str] = {}
+    return dict(_modinfo_entries(image, origin))
+
+
+def parameters_of(image: bytes, origin: str) -> dict[str, str]:
+    """Return the module's parameters, name to type as modinfo tells it (int, uint, charp, bool…).
+
+    Raises:
+        ModuleUnreadable: as sections().
+    """
+    found: dict[str, str] = {}
+    for key, value in _modinfo_entries(image, origin):
+        if key == "parmtype":
+            name, _colon, kind = value.partition(":")
+            found[name] = kind
+    return found
+
+
+def _modinfo_entries(image: bytes, origin: str) -> Iterator[tuple[str, str]]:
     for section in sections(image, origin):
         if section.name == ".modinfo":
             for entry in section.data.split(b"\0"):
                 key, separator, value = entry.decode("utf-8", "backslashreplace").partition("=")
                 if separator:
-                    fields[key] = value
-    return fields
+                    yield key, value
 
 
 def _zstd(path: Path) -> bytes:

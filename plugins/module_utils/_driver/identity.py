@@ -10,19 +10,11 @@ from pathlib import Path
 
 from .._host.commands import CommandMissing, run
 from .._host.files import read_bytes, read_text
+from . import modprobe_options
 from .elf import build_id_in_notes, build_id_of, modinfo_of, module_bytes
 
 #: Modules of one driver build, in the order in which they are loaded.
 DRIVER_MODULES = ("nvidia", "nvidia-uvm", "nvidia-modeset", "nvidia-drm", "nvidia-peermem")
-
-# In modprobe.d(5)'s order of precedence.
-_MODPROBE_DIRECTORIES = (
-    "etc/modprobe.d",
-    "run/modprobe.d",
-    "usr/local/lib/modprobe.d",
-    "usr/lib/modprobe.d",
-    "lib/modprobe.d",
-)
 
 
 @dataclass(frozen=True)
@@ -125,29 +117,37 @@ def signer_of(path: Path) -> str | None:
 
 
 def modprobe_override(root: Path, kernel: str, name: str) -> str | None:
-    """Return what modprobe.d makes ``modprobe NAME`` run instead of loading the file, or None.
+    """Return what modprobe.d makes ``modprobe NAME`` do instead of loading that module, or None.
 
-    Debian's own packages carry such an ``install`` line for nvidia, which bypasses a plain
-    nvidia.ko whatever depmod resolves.
+    Debian's own packages carry an ``install`` line for nvidia, which bypasses a plain nvidia.ko
+    whatever depmod resolves; an ``alias`` line has the same effect.
     """
+    return parse_override(show_depends(root, kernel, name), name)
+
+
+def show_depends(root: Path, kernel: str, name: str) -> str:
+    """Return what modprobe would do for a module, in its words; empty where it would fail."""
     words = ["modprobe", "-d", str(root), "-S", kernel, "--show-depends", name]
     # -d moves the modules only; the configuration directories have to be named.
-    for directory in _MODPROBE_DIRECTORIES:
+    for directory in modprobe_options.DIRECTORIES:
         if (root / directory).is_dir():
             words += ["-C", str(root / directory)]
     try:
         result = run(words, check=False)
     except CommandMissing:
+        return ""
+    return result.stdout
+
+
+def parse_override(said: str, name: str) -> str | None:
+    """Return the last line of ``modprobe --show-depends NAME`` where no line loads that module.
+
+    None where one does (others load what it depends on, before and after it), and for no line.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines or modprobe_options.loading_line(lines, name) is not None:
         return None
-    return parse_override(result.stdout)
-
-
-def parse_override(show_depends: str) -> str | None:
-    """Return the last ``install …`` line of ``modprobe --show-depends``, or None for insmod."""
-    lines = [line.strip() for line in show_depends.splitlines() if line.strip()]
-    if lines and lines[-1].startswith("install "):
-        return lines[-1]
-    return None
+    return lines[-1]
 
 
 def _notes(directory: Path) -> Path:

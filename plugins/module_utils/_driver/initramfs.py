@@ -4,8 +4,10 @@
 """The initial RAM disk's copy of the driver: a stale one is loaded before ours can be.
 
 An image needs attention only if it contains driver modules; then each must be the build that
-depmod's order resolves to. The tool is initramfs-tools (Debian, Ubuntu, Proxmox); it writes
-IMAGE.new and renames it, so a hard link keeps the previous image without the space for a copy.
+depmod's order resolves to, and the options that the modules are loaded with must be there with
+them: modprobe inside the image sees the image's modprobe.d alone. The tool is initramfs-tools
+(Debian, Ubuntu, Proxmox); it writes IMAGE.new and renames it, so a hard link keeps the previous
+image without the space for a copy.
 """
 
 from __future__ import annotations
@@ -15,15 +17,17 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._host.commands import run
 from .._host.errors import GpufleetError
-from .._host.files import atomic_write, read_text, remove, sha256_of, sync_directory
+from .._host.files import atomic_write, read_bytes, read_text, remove, sha256_of, sync_directory
 from .._host.foreign_text import parse_json
 from .elf import ModuleUnreadable, build_id_of, module_bytes
 from .identity import installed_module
+from .modprobe_options import OPTIONS_FILE
 
 STATE_DIRECTORY = Path("/var/lib/gpufleet/driver")
 
@@ -66,16 +70,26 @@ def driver_paths(listing: str) -> tuple[str, ...]:
     return tuple(line for line in listing.splitlines() if _DRIVER_MODULE.search(line))
 
 
-def module_builds(image: Path) -> dict[str, str | None]:
-    """Return name to build-id of the driver modules inside ``image``; damaged ones have None.
+@dataclass(frozen=True)
+class Contents:
+    """What of the driver is inside an image.
 
-    Unpacks the image only if its listing names a driver module.
+    ``builds`` has name to build-id of its modules, None for a damaged one; ``options`` is our file
+    of modprobe.d, None where it is not there or where there are no modules that it is for.
+    """
+
+    builds: Mapping[str, str | None] = field(default_factory=dict)
+    options: bytes | None = None
+
+
+def contents(image: Path) -> Contents:
+    """Return what of the driver is inside ``image``, unpacked only if it lists a driver module.
 
     Raises:
         CommandMissing, CommandFailed: initramfs-tools is missing or cannot read the image.
     """
     if not driver_paths(run(["lsinitramfs", str(image)], timeout=_LIST_SECONDS).stdout):
-        return {}
+        return Contents()
     with tempfile.TemporaryDirectory(prefix="gpufleet-") as directory:
         run(["unmkinitramfs", str(image), directory], timeout=_LIST_SECONDS)
         builds: dict[str, str | None] = {}
@@ -83,27 +97,33 @@ def module_builds(image: Path) -> dict[str, str | None]:
             match = _DRIVER_MODULE.search(path.as_posix())
             if match:
                 builds[match.group(1).replace("_", "-")] = _build_id(path)
-        return builds
+        # The image's root lies in "main" where microcode comes before it.
+        options = next(Path(directory).rglob(OPTIONS_FILE.name), None)
+        return Contents(builds, None if options is None else read_bytes(options))
 
 
-def stale_modules(initramfs: Initramfs, image: Path | None = None) -> tuple[str, ...]:
-    """Return the driver modules in the image that are not what modprobe resolves now.
+def stale_parts(initramfs: Initramfs, image: Path | None = None) -> tuple[str, ...]:
+    """Return what in the image is not as on the host: driver modules by name, their options.
 
     An absent image has none: such a host boots without one.
     """
     image = image or initramfs.image
     if not image.is_file():
         return ()
+    held = contents(image)
     stale = []
-    for name, build_id in module_builds(image).items():
+    for name, build_id in held.builds.items():
         wanted = installed_module(initramfs.root, initramfs.kernel, name)
         if wanted is None or wanted.build_id != build_id:
             stale.append(name)
+    options = read_bytes(initramfs.root / str(OPTIONS_FILE).lstrip("/"))
+    if held.builds and held.options != options:
+        stale.append(OPTIONS_FILE.name)
     return tuple(stale)
 
 
 def refresh(initramfs: Initramfs) -> bool:
-    """Bring the image in line with the installed modules; return whether it was changed.
+    """Bring the image in line with the installed modules and their options; tell if it was changed.
 
     The image before the first refresh is kept beside it. Afterwards the new one is read back.
 
@@ -111,7 +131,7 @@ def refresh(initramfs: Initramfs) -> bool:
         InitramfsRefused: too little space in /boot, or the new image is still stale; the previous
             image is back in place.
     """
-    if not stale_modules(initramfs):
+    if not stale_parts(initramfs):
         return False
     _require_space(initramfs)
     kept = _keep_previous(initramfs)
@@ -134,7 +154,7 @@ def restore(initramfs: Initramfs) -> bool:
     if _can_return(initramfs):
         initramfs.previous.replace(initramfs.image)
         sync_directory(initramfs.boot)
-    elif stale_modules(initramfs):
+    elif stale_parts(initramfs):
         _require_space(initramfs)
         _update(initramfs, _link(initramfs.image, initramfs.previous))
     else:
@@ -152,14 +172,14 @@ def _can_return(initramfs: Initramfs) -> bool:
         and initramfs.image.is_file()
         and initramfs.previous.is_file()
         and sha256_of(initramfs.image) == ours
-        and not stale_modules(initramfs, initramfs.previous)
+        and not stale_parts(initramfs, initramfs.previous)
     )
 
 
 def _update(initramfs: Initramfs, previous: Path) -> None:
     words = ["update-initramfs", "-u", "-k", initramfs.kernel]
     result = run(words, check=False, timeout=_UPDATE_SECONDS)
-    stale = stale_modules(initramfs)
+    stale = stale_parts(initramfs)
     if result.rc == 0 and not stale:
         return
     _link(previous, initramfs.image)
@@ -168,7 +188,7 @@ def _update(initramfs: Initramfs, previous: Path) -> None:
         "initramfs_stale",
         read=f"update-initramfs returned {result.rc} {' '.join(said)}; "
         f"stale in {initramfs.image}: {', '.join(stale) or 'none'}",
-        want="an image whose driver modules are the installed ones",
+        want="an image whose driver modules and their options are the installed ones",
         remedy="mend what update-initramfs names; the previous image is back in place",
     )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .._host.errors import GpufleetError
 from .._host.files import read_text
 from .._host.foreign_text import decimal
 from .identity import InstalledModule, LoadedModule, installed_module, loaded_module
+from .registry_in_force import not_in_force, running_parameters
 
 #: Users before the used. The kernel spells module names with underscores.
 UNLOAD_ORDER = ("nvidia_drm", "nvidia_modeset", "nvidia_uvm", "nvidia_peermem", "nvidia")
@@ -28,14 +29,26 @@ class SwapRefused(GpufleetError):
 
 @dataclass(frozen=True)
 class ModuleIdentity:
-    """A module as it runs and as it is installed; either may be missing."""
+    """A module as it runs and as it is installed; either may be missing.
+
+    ``differences`` says which of the registry keys asked for the running one does not have.
+    """
 
     loaded: LoadedModule | None
     installed: InstalledModule | None
+    differences: tuple[str, ...] = ()
 
     def matches(self, expected: str | None) -> bool:
-        """Whether the running build is the installed one, and ``expected`` where that is given."""
-        if self.loaded is None or self.installed is None or self.loaded.build_id is None:
+        """Whether the running build is the installed one, and ``expected`` where that is given.
+
+        Loaded with other registry keys than those asked for, it is not.
+        """
+        if (
+            self.differences
+            or self.loaded is None
+            or self.installed is None
+            or self.loaded.build_id is None
+        ):
             return False
         if expected is not None and self.loaded.build_id != expected:
             return False
@@ -53,13 +66,23 @@ class Holder:
         return f"{self.name} ({self.pid})"
 
 
-def identify(root: Path, kernel: str, name: str) -> ModuleIdentity:
+def identify(
+    root: Path, kernel: str, name: str, registry: Mapping[str, int] | None = None
+) -> ModuleIdentity:
     """Return the running and the installed module of that name.
+
+    Args:
+        registry: keys, as numbers, that the running driver should have been loaded with.
 
     Raises:
         ModuleUnreadable: the installed file is damaged.
     """
-    return ModuleIdentity(loaded_module(root, name), installed_module(root, kernel, name))
+    running = running_parameters(root)
+    return ModuleIdentity(
+        loaded_module(root, name),
+        installed_module(root, kernel, name),
+        not_in_force(registry or {}, running) if running is not None else (),
+    )
 
 
 def loaded_driver(root: Path) -> tuple[str, ...]:

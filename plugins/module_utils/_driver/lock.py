@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._host.errors import GpufleetError
-from .specification import DriverBuild, SpecificationInvalid, parse
+from .faults import SpecificationInvalid
+from .specification import DriverBuild, parse
 
 SCHEMA = 1
 _CONTENT = re.compile(r"[0-9a-f]{64}")

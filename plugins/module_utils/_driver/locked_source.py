@@ -15,7 +15,7 @@ from .bundle import Bundle, bundle
 from .distribution import distribution_source
 from .fetch import Obtained, obtain
 from .lock import parse_lock, require_content, require_locked
-from .registry import module_option
+from .registry import module_parameters
 from .source import describe
 from .specification import DriverBuild, parse
 
@@ -51,7 +51,7 @@ def locked_source(
         "patches": [str(patch) for patch in obtained.patches],
         "build": build.as_dict(),
         "description": _description(build, packed, obtained, cache),
-        "registry_option": module_option(build.registry_numbers()),
+        "module_parameters": module_parameters(build.registry_numbers()),
     }
 
 

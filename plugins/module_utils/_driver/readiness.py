@@ -20,7 +20,7 @@ from .._host.kernel import release_order
 from .dkms import DkmsPackage, DkmsTrees
 from .elf import ModuleUnreadable, build_id_of, modinfo_of, module_bytes
 from .identity import DRIVER_MODULES, modprobe_override, resolved_path
-from .initramfs import Initramfs, stale_modules
+from .initramfs import Initramfs, stale_parts
 from .manifest import module_file
 from .removal import present_versions
 from .signing import Trust, read_trust
@@ -123,7 +123,7 @@ def _faults_of_module(
 def _faults_of_image(kernel: str, root: Path) -> list[str]:
     image = Initramfs(kernel, boot=root / "boot", root=root)
     try:
-        stale = stale_modules(image)
+        stale = stale_parts(image)
     except GpufleetError as error:
         return [f"{image.image}: {error.read}"]
-    return [f"{image.image}: holds another build of {', '.join(stale)}"] if stale else []
+    return [f"{image.image}: holds another version of {', '.join(stale)}"] if stale else []

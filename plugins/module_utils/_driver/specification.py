@@ -10,52 +10,27 @@ that was left out is there, so that two spellings of one build compare equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._host.errors import GpufleetError
 from . import registry as keys
+from .faults import Faults, Problem, SpecificationInvalid
 from .registry import RegistryValue
 
 _VERSION = re.compile(r"[1-9][0-9]{2}(\.[0-9]{1,3}){1,2}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
-_REGISTRY_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # "user@host:path", git's short form of an SSH address.
 _SSH_SHORT_FORM = re.compile(r"[\w.-]+@[\w.-]+:[^/].*")
 _GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
 _DOWNLOAD_SCHEMES = ("https", "http", "file")
-_LARGEST_DWORD = 0xFFFFFFFF
-_SHOWN_CHARACTERS = 120
 
 #: What a distribution names the package with its open kernel driver's source.
 DEFAULT_PACKAGE = "nvidia-open-kernel-dkms"
 USERSPACES = ("keep", "packages", "runfile")
-
-
-class SpecificationInvalid(GpufleetError):
-    """The description of a driver build has faults; ``problems`` lists them in order."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(
-            "driver_specification_invalid",
-            read="; ".join(f"{problem.place}: {problem.read}" for problem in problems),
-            want="; ".join(f"{problem.place}: {problem.want}" for problem in problems),
-            remedy="correct these in p2p_driver",
-        )
-        self.problems = tuple(problems)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One fault: where it is, such as ``p2p_driver.source.commit``, what was read and wanted."""
-
-    place: str
-    read: str
-    want: str
 
 
 @dataclass(frozen=True)
@@ -132,14 +107,14 @@ def parse(data: object, place: str = "p2p_driver") -> DriverBuild:
     Raises:
         SpecificationInvalid: with every fault, in the order of the fields.
     """
-    faults = _Faults()
+    faults = Faults()
     fields = faults.mapping(data, place, ("version", "source", "patches", "registry", "userspace"))
     version = faults.text(
         fields, "version", place, _VERSION, 'a release in quotes, such as "595.58.03"'
     )
     source = _source(faults, fields.get("source"), f"{place}.source")
     patches = _patches(faults, fields.get("patches"), f"{place}.patches")
-    registry = _registry(faults, fields.get("registry"), f"{place}.registry", version)
+    registry = keys.read(faults, fields.get("registry"), f"{place}.registry", version)
     userspace = fields.get("userspace")
     if userspace is not None and userspace not in USERSPACES:
         faults.add(f"{place}.userspace", userspace, f"one of {', '.join(USERSPACES)}")
@@ -148,53 +123,12 @@ def parse(data: object, place: str = "p2p_driver") -> DriverBuild:
     return DriverBuild(version, source, patches, registry, str(userspace or "keep"))
 
 
-class _Faults:
-    """Collects what is wrong while the rest is still looked at."""
-
-    def __init__(self) -> None:
-        self.found: list[Problem] = []
-
-    def add(self, place: str, value: object, want: str) -> None:
-        self.found.append(Problem(_one_line(place), _shown(value), want))
-
-    def mapping(self, value: object, place: str, known: Sequence[str]) -> Mapping[str, Any]:
-        """Return a mapping with known keys only; an empty one after a fault."""
-        if not isinstance(value, Mapping):
-            self.add(place, value, f"a mapping with {', '.join(known)}")
-            return {}
-        for name in value:
-            if name not in known:
-                self.add(
-                    f"{place}.{name}", value[name], f"no such field; known: {', '.join(known)}"
-                )
-        return {str(name): value[name] for name in value if name in known}
-
-    def text(
-        self, fields: Mapping[str, Any], name: str, place: str, form: re.Pattern[str], want: str
-    ) -> str | None:
-        """Return a required text of a form, None after a fault."""
-        return self._text(fields.get(name), f"{place}.{name}", form, want)
-
-    def optional_text(
-        self, fields: Mapping[str, Any], name: str, place: str, form: re.Pattern[str], want: str
-    ) -> str | None:
-        """Return a text of a form, None where it is left out or after a fault."""
-        value = fields.get(name)
-        return None if value is None else self._text(value, f"{place}.{name}", form, want)
-
-    def _text(self, value: object, place: str, form: re.Pattern[str], want: str) -> str | None:
-        if isinstance(value, str) and form.fullmatch(value):
-            return value
-        self.add(place, value, want)
-        return None
-
-
 _COMMIT_WANTED = "the full commit, 40 or 64 lower-case hexadecimal digits"
 _SHA256_WANTED = "a SHA-256, 64 lower-case hexadecimal digits"
 _SOURCE_KINDS = ("git", "archive", "distribution", "path")
 
 
-def _source(faults: _Faults, value: object, place: str) -> Source | None:
+def _source(faults: Faults, value: object, place: str) -> Source | None:
     before = len(faults.found)
     fields = faults.mapping(value, place, (*_SOURCE_KINDS, "commit", "sha256"))
     if len(faults.found) > before:
@@ -222,7 +156,7 @@ def _source(faults: _Faults, value: object, place: str) -> Source | None:
     return Source(kind, location, commit, sha256)
 
 
-def _location(faults: _Faults, kind: str, value: object, place: str) -> str | None:
+def _location(faults: Faults, kind: str, value: object, place: str) -> str | None:
     if kind == "distribution" and value is True:
         return DEFAULT_PACKAGE
     wanted = {
@@ -243,7 +177,7 @@ def _location(faults: _Faults, kind: str, value: object, place: str) -> str | No
     return str(value)
 
 
-def _patches(faults: _Faults, value: object, place: str) -> tuple[Patch, ...]:
+def _patches(faults: Faults, value: object, place: str) -> tuple[Patch, ...]:
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
@@ -253,7 +187,7 @@ def _patches(faults: _Faults, value: object, place: str) -> tuple[Patch, ...]:
     return tuple(patch for patch in found if patch is not None)
 
 
-def _patch(faults: _Faults, value: object, place: str) -> Patch | None:
+def _patch(faults: Faults, value: object, place: str) -> Patch | None:
     if isinstance(value, str):
         # The short form: a path alone.
         value = {"path": value}
@@ -278,57 +212,6 @@ def _patch(faults: _Faults, value: object, place: str) -> Patch | None:
     return None if len(faults.found) > before else Patch(str(url or path), pin)
 
 
-def _registry(
-    faults: _Faults, value: object, place: str, version: str | None
-) -> tuple[tuple[str, RegistryValue], ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, Mapping):
-        faults.add(place, value, "a mapping of registry keys to numbers")
-        return ()
-    found: list[tuple[str, RegistryValue]] = []
-    for key in sorted(value, key=str):
-        number = value[key]
-        here = f"{place}.{key}"
-        if not isinstance(key, str) or not _REGISTRY_KEY.fullmatch(key):
-            faults.add(here, key, "a key of letters, digits and _")
-        elif key == keys.FORCE_P2P_TYPE:
-            if version is not None:
-                _check_p2p_type(faults, here, number, version)
-            found.append((key, str(number)))
-        elif isinstance(number, bool) or not isinstance(number, int):
-            faults.add(here, number, "a whole number")
-        elif not 0 <= number <= _LARGEST_DWORD:
-            faults.add(here, number, f"0 to {_LARGEST_DWORD}")
-        else:
-            _check_pcie_type(faults, place, value, key, version)
-            found.append((key, number))
-    return tuple(found)
-
-
-def _check_p2p_type(faults: _Faults, place: str, value: object, version: str) -> None:
-    names = keys.p2p_types(version)
-    if isinstance(value, str) and value in names:
-        return
-    want = f"one of {', '.join(names)}, as {version} has them"
-    if isinstance(value, int) and not isinstance(value, bool):
-        want += "; the number's meaning changed in 575, so it is chosen by the name"
-    faults.add(place, value, want)
-
-
-def _check_pcie_type(
-    faults: _Faults, place: str, registry: Mapping[Any, Any], key: str, version: str | None
-) -> None:
-    if key != keys.PCIE_P2P_TYPE or version is None:
-        return
-    if not keys.has_pcie_p2p_type(version):
-        faults.add(f"{place}.{key}", registry[key], f"no such key before 575; {version} has none")
-    elif keys.FORCE_P2P_TYPE in registry:
-        faults.add(
-            f"{place}.{key}", registry[key], f"left out: {keys.FORCE_P2P_TYPE} by name sets it"
-        )
-
-
 def _is_git_location(text: str) -> bool:
     if text.startswith("/") or _SSH_SHORT_FORM.fullmatch(text):
         return _is_path(text)
@@ -351,18 +234,3 @@ def _is_url(text: str, schemes: Sequence[str]) -> bool:
 def _is_path(text: str) -> bool:
     # A leading dash would be read as an option by git, tar and patch.
     return bool(text) and not text.startswith("-") and text.isprintable() and text == text.strip()
-
-
-def _shown(value: object) -> str:
-    """Return a value as an operator recognises it, one line and not too long."""
-    if value is None:
-        return "missing"
-    if isinstance(value, float):
-        return f"{value} (a number: a release such as 570.10 loses its zero without quotes)"
-    text = repr(value) if isinstance(value, str) else str(value)
-    text = _one_line(text)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -138,9 +138,9 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
     if disabling.is_held_off(package.name):
         actions.append(f"let DKMS install {package.name} for new kernels")
     image = Initramfs(kernel)
-    stale = images.stale_modules(image)
+    stale = images.stale_parts(image)
     # The image holds driver modules that are right now and will not be after the installation.
-    if stale or (found and image.image.is_file() and images.module_builds(image.image)):
+    if stale or (found and image.image.is_file() and images.contents(image.image).builds):
         actions.append(f"refresh {image.image}")
     if not check:
         if found:

@@ -19,7 +19,9 @@ from typing import Any
 from .._boot.detect import detect
 from .._driver import dkms
 from .._driver.identity import installed_module, loaded_module, modprobe_override
+from .._driver.modprobe_options import foreign_settings
 from .._driver.presence import firmware_releases, module_files, userspace_origin
+from .._driver.registry_in_force import keys_in_force, running_parameters
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
 from .._host.acs import AcsState, read_acs
 from .._host.cpu import read_cpu
@@ -141,7 +143,8 @@ def driver_record(root: Path, release: str) -> Record:
     """Return the running NVIDIA module, the one modprobe would load, and whether they agree.
 
     ``matches`` is None where either build id is unknown. ``modprobe_override`` is the command
-    that modprobe.d puts in the place of loading the file, None where it does not.
+    that modprobe.d puts in the place of loading the file, None where it does not. ``registry`` are
+    the resource manager's keys that the running module was loaded with, None where none runs.
     """
     loaded = loaded_module(root, _MODULE)
     installed, error = None, None
@@ -151,6 +154,7 @@ def driver_record(root: Path, release: str) -> Record:
         error = str(damage)
     running = loaded.build_id if loaded else None
     on_disk = installed.build_id if installed else None
+    parameters = running_parameters(root)
     return {
         "loaded": loaded is not None,
         "version": loaded.version if loaded else None,
@@ -159,6 +163,8 @@ def driver_record(root: Path, release: str) -> Record:
         "installed_error": error,
         "matches": None if running is None or on_disk is None else running == on_disk,
         "modprobe_override": modprobe_override(root, release, _MODULE),
+        "module_options": [asdict(setting) for setting in foreign_settings(root)],
+        "registry": None if parameters is None else keys_in_force(parameters),
         "userspace_version": userspace_version(root),
         "userspace_origin": userspace_origin(root),
         "firmware": firmware_releases(root),

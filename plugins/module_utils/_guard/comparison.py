@@ -10,8 +10,11 @@ from pathlib import Path
 
 from .._boot.cmdline import CommandLine, format_parameter, parse
 from .._driver.identity import installed_module, loaded_module
+from .._driver.modprobe_options import OPTIONS_FILE
+from .._driver.registry_file import parameters_in_file
+from .._driver.registry_in_force import registry_in_force, running_parameters
 from .._host.errors import GpufleetError
-from .._host.files import read_text
+from .._host.files import read_bytes, read_text
 from .._host.iommu import IDENTITY, group_of
 from .._host.kernel import running_release
 from .._host.pci import DEFAULT_GPU_MATCH, matches, read_devices
@@ -49,6 +52,7 @@ def read_state(root: Path = Path("/"), gpu_match: Sequence[str] = DEFAULT_GPU_MA
             largest = max(device.bar_bytes, default=0)
             gpus.append(GpuState(bdf, NO_IOMMU if group is None else group.type, largest))
     loaded = loaded_module(root, _MODULE)
+    ours = parameters_in_file(read_bytes(root / str(OPTIONS_FILE).lstrip("/")))
     return HostState(
         kernel=running_release(root),
         parameters=concerning(parse(read_text(root / "proc/cmdline") or "")),
@@ -56,6 +60,7 @@ def read_state(root: Path = Path("/"), gpu_match: Sequence[str] = DEFAULT_GPU_MA
         build_id=loaded.build_id if loaded else None,
         userspace_version=userspace_version(root),
         gpus=tuple(gpus),
+        registry=tuple(registry_in_force(running_parameters(root) or {}, ours)),
     )
 
 
@@ -79,6 +84,7 @@ def compare(record: Record, now: HostState, installed: str | None) -> tuple[Find
     was = record.state
     return (
         *_driver(was, now, installed),
+        *_registry(was, now),
         *_userspace(was, now),
         *_parameters(was, now),
         *_gpus(was, now),
@@ -111,6 +117,17 @@ def _driver(was: HostState, now: HostState, installed: str | None) -> Iterator[F
             want=f"build-id {expected or 'of an installed module'}",
             remedy="look for another driver package and a stale initramfs, then run site.yml",
         )
+
+
+def _registry(was: HostState, now: HostState) -> Iterator[Finding]:
+    if was.registry is None or now.driver_version is None or was.registry == now.registry:
+        return
+    yield Finding(
+        "driver_registry_changed",
+        read=f"registry keys in force: {' '.join(now.registry or ()) or 'none'}",
+        want=" ".join(was.registry) or "none, as verified",
+        remedy="look for nvidia in /etc/modprobe.d and /proc/cmdline, then run site.yml again",
+    )
 
 
 def _userspace(was: HostState, now: HostState) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ class HostState:
         driver_version, build_id: of the loaded nvidia module; None where it is not loaded.
         userspace_version: of libcuda or libnvidia-ml; None where neither is.
         gpus: by address.
+        registry: keys that the loaded module has, as NAME=VALUE; None in a record of a release
+            that did not note them.
     """
 
     kernel: str
@@ -52,6 +54,7 @@ class HostState:
     build_id: str | None
     userspace_version: str | None
     gpus: tuple[GpuState, ...]
+    registry: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ def parse(text: str) -> Record | None:
         state = fields["state"]
         gpus = tuple(GpuState(**gpu) for gpu in state.pop("gpus"))
         parameters = tuple(map(str, state.pop("parameters")))
+        keys = state.pop("registry", None)
+        registry = None if keys is None else tuple(map(str, keys))
         return Record(
-            state=HostState(gpus=gpus, parameters=parameters, **state),
+            state=HostState(gpus=gpus, parameters=parameters, registry=registry, **state),
             groups=tuple(tuple(map(str, group)) for group in fields["groups"]),
             verdict=str(fields["verdict"]),
             verified_at=datetime.fromisoformat(fields["verified_at"]).timestamp(),

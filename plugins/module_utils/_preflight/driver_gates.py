@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._driver.modprobe_options import Setting
+from .._driver.registry_merge import RegistryRefused, merged
 from .gate import Facts, Gate, Intent, needed_kernels, not_needed
 
 OWN_DKMS_NAME = "gpufleet-nvidia"
@@ -104,13 +106,33 @@ def modprobe_override(facts: Facts, intent: Intent) -> Gate:
     return Gate(
         "modprobe_override",
         override is None,
-        read=override or "no install line",
+        read=override or "no install or alias line",
         want=want,
-        remedy="remove that install line from /etc/modprobe.d (Debian: it belongs to"
-        " nvidia-kernel-support)"
+        remedy="remove that line from /etc/modprobe.d (Debian: it belongs to nvidia-kernel-support)"
         if override
         else "",
     )
+
+
+def driver_registry(facts: Facts, intent: Intent) -> Gate:
+    """The registry keys can be set beside what others set for the module."""
+    want = "nobody else to set the keys of p2p_driver.registry otherwise"
+    numbers = intent.build.registry_numbers() if intent.build else {}
+    if intent.driver_version is None:
+        return not_needed("driver_registry", want)
+    settings = [
+        Setting(told["parameter"], told["value"], told["origin"], told["later"])
+        for told in facts["driver"]["module_options"]
+    ]
+    if not numbers:
+        return Gate("driver_registry", True, "no keys asked for", want)
+    try:
+        kept = merged(numbers, settings).kept
+    except RegistryRefused as refusal:
+        return Gate("driver_registry", False, refusal.read, refusal.want, refusal.remedy)
+    others = ", ".join(dict.fromkeys(setting.origin for setting in settings))
+    note = f"kept beside ours: {', '.join(f'{key} of {origin}' for key, origin in kept)}"
+    return Gate("driver_registry", True, others or "no others", want, note=note if kept else "")
 
 
 def userspace_version_match(facts: Facts, intent: Intent) -> Gate:

@@ -36,6 +36,7 @@ GATES: tuple[Callable[[Facts, Intent], Gate], ...] = (
     driver_gates.competing_dkms_package,
     source_gates.distribution_module,
     driver_gates.modprobe_override,
+    driver_gates.driver_registry,
     driver_gates.userspace_version_match,
     source_gates.firmware_directory,
 )

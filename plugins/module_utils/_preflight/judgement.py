@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from .._driver.catalogue import parse as parse_catalogue
-from .._driver.specification import DriverBuild, SpecificationInvalid
+from .._driver.faults import SpecificationInvalid
+from .._driver.specification import DriverBuild
 from .._driver.specification import parse as parse_build
 from .._host.errors import GpufleetError
 from .evaluate import evaluate

@@ -17,6 +17,9 @@ TREES = ("etc", "boot", "lib/modules", "usr/src", "usr/lib/gpufleet", "var/lib",
 NOT_OURS = ("var/lib/dpkg/status-old", "var/lib/apt/", "var/lib/dpkg/lock")
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 PARAMETERS = ["iommu=pt"]
+KEYS = {"RMForceP2PType": "bar1"}
+#: What rollback calls, beside what it reads.
+UNDOING = ["dkms_module", "driver_registry", "driver_userspace", "kernel_cmdline", "p2p_guard"]
 
 
 def tree(host: Host) -> dict[str, Any]:
@@ -30,6 +33,7 @@ def put_on(host: Host) -> list[dict[str, Any]]:
     return [
         host.module("driver_userspace", version=VERSION),
         host.module("dkms_module", **INSTALL),
+        host.module("driver_registry", kernel=host.kernel, version=VERSION, registry=KEYS),
         host.module("kernel_cmdline", parameters=PARAMETERS),
         host.module("p2p_guard", **GUARD),
     ]
@@ -64,7 +68,7 @@ def test_installed_twice_then_undone_leaves_no_trace(
     assert not any(result["changed"] for result in again), again
 
     order = rolled_back_modules()
-    assert sorted(order) == ["dkms_module", "driver_userspace", "kernel_cmdline", "p2p_guard"]
+    assert sorted(order) == UNDOING
     for name in order:
         state = "released" if name == "driver_userspace" else "absent"
         result = host.module(name, state=state)

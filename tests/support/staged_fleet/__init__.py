@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[3]
 DOUBLES = (
     "boot_trial",
     "dkms_module",
+    "driver_registry",
     "driver_source",
     "driver_userspace",
     "kernel_cmdline",

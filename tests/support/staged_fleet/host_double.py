@@ -8,7 +8,8 @@ and the installed driver stay; the running ones become what was chosen for that 
 of it goes into ``journal``, so that a test can tell what was done, how often and in which order.
 
 Two things can be asked of it. ``fault`` names the change that fails; ``stock driver`` is a host
-that loads its old driver after the restart, ``verdict`` one whose GPUs do not get the data.
+that loads its old driver after the restart, ``keys overlooked`` one whose driver comes up without
+its registry keys, ``verdict`` one whose GPUs do not get the data.
 ``halt`` names a change, with ``before:`` or ``after:`` in front, at which the host stands still:
 the task then never returns, as when the controller dies in the middle of it.
 """
@@ -39,8 +40,9 @@ def bare(name: str, **changes: Any) -> dict[str, Any]:
         "boot": 1,
         "default": [],
         "trial": None,
-        "running": {"parameters": [], "build_id": STOCK, "trial": None},
+        "running": {"parameters": [], "build_id": STOCK, "trial": None, "keys": {}},
         "installed": STOCK,
+        "keys": {},
         "guarded": False,
         "processes": [],
         "journal": [],
@@ -143,14 +145,29 @@ class HostDouble:
         """Hold the libraries, which are the right ones."""
         return {}
 
+    def driver_registry(self, given: Result, check: bool) -> Result:
+        """Write the registry keys or take them away; a restart brings them into force."""
+        present = given.get("state", "present") == "present"
+        wanted = dict(given.get("registry") or {}) if present else {}
+        changed = self.state["keys"] != wanted and self.change(
+            "keys set" if wanted else "keys taken away",
+            lambda: self.state.update(keys=wanted),
+            check=check,
+        )
+        reload = self.state["running"]["keys"] != wanted
+        return {"changed": changed, "registry": wanted, "reload_required": reload}
+
     def loaded_module(self, given: Result, _check: bool) -> Result:
         """Tell which driver runs; it is never exchanged without a restart."""
-        running = self.state["running"]["build_id"]
+        running, keys = self.state["running"]["build_id"], self.state["running"]["keys"]
         wanted = given.get("expected_build_id") or self.state["installed"]
+        asked = given.get("registry") or {}
+        differences = [key for key, value in asked.items() if keys.get(key) != value]
         return {
             "build_id": running,
             "installed_build_id": self.state["installed"],
-            "matches": running == self.state["installed"] == wanted,
+            "registry_differences": differences,
+            "matches": running == self.state["installed"] == wanted and not differences,
         }
 
     def kernel_cmdline(self, given: Result, check: bool) -> Result:
@@ -209,6 +226,7 @@ class HostDouble:
                 "parameters": list(tried["parameters"] if tried else state["default"]),
                 "build_id": STOCK if state["fault"] == "stock driver" else state["installed"],
                 "trial": tried["token"] if tried else None,
+                "keys": dict(state["keys"]) if state["fault"] != "keys overlooked" else {},
             }
             state["boot"] += 1
             state["processes"] = []

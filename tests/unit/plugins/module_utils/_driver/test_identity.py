@@ -89,6 +89,15 @@ class TestInstalled:
         found = identity.modprobe_override(tmp_path, KERNEL, "nvidia")
         assert found is not None and found.startswith("install modprobe -i nvidia-current")
 
+    def test_an_alias_that_leads_to_another_module_is_seen(self, tmp_path: Path) -> None:
+        installed(tmp_path, "updates/dkms/nvidia.ko", OURS)
+        installed(tmp_path, "updates/dkms/nvidia-current.ko", STOCK)
+        depmod(tmp_path)
+        (tmp_path / "etc/modprobe.d").mkdir(parents=True)
+        (tmp_path / "etc/modprobe.d/nvidia.conf").write_text("alias nvidia nvidia-current\n")
+        found = identity.modprobe_override(tmp_path, KERNEL, "nvidia")
+        assert found is not None and found.endswith("/updates/dkms/nvidia-current.ko")
+
 
 @pytest.mark.parametrize(
     ("said", "expected"),
@@ -96,8 +105,12 @@ class TestInstalled:
         ("insmod /lib/modules/6.1/updates/dkms/nvidia.ko \n", None),
         ("", None),
         ("insmod /a/ecc.ko\ninstall /bin/false\n", "install /bin/false"),
-        ("install /sbin/extra\ninsmod /a/nvidia.ko NVreg_X=1\n", None),
+        ("install /sbin/extra\ninsmod /a/nvidia.ko.zst NVreg_X=1\n", None),
+        ("insmod /a/nvidia-current.ko \n", "insmod /a/nvidia-current.ko"),
+        ("builtin nvidia\n", "builtin nvidia"),
+        # softdep nvidia post: nvidia-uvm
+        ("insmod /a/nvidia.ko \ninsmod /a/nvidia-uvm.ko \n", None),
     ],
 )
 def test_show_depends_output(said: str, expected: str | None) -> None:
-    assert identity.parse_override(said) == expected
+    assert identity.parse_override(said, "nvidia") == expected

@@ -60,6 +60,18 @@ def test_old_and_new_do_not_match(root: Path) -> None:
     assert not identity.matches(NEW.hex())
 
 
+def test_a_driver_that_was_loaded_with_other_registry_keys_does_not_match(root: Path) -> None:
+    (root / "proc/driver/nvidia").mkdir(parents=True)
+    (root / "proc/driver/nvidia/params").write_text('RegistryDwords: "RMX=1"\n')
+    notes = root / "sys/module/nvidia/notes/.note.gnu.build-id"
+    notes.write_bytes(build_id_note(NEW))
+    assert loading.identify(root, KERNEL, "nvidia").matches(NEW.hex())
+    assert loading.identify(root, KERNEL, "nvidia", {"RMX": 1}).matches(NEW.hex())
+    other = loading.identify(root, KERNEL, "nvidia", {"RMX": 2})
+    assert other.differences == ("RMX is 1 instead of 2",)
+    assert not other.matches(NEW.hex())
+
+
 def test_an_unused_driver_may_be_swapped(root: Path) -> None:
     found = loading.require_swappable(root, KERNEL, "nvidia", NEW.hex())
     assert found.build_id == NEW.hex()

@@ -101,7 +101,7 @@ def test_what_was_locked_passes_from_a_mirror_and_a_copy_of_the_patch_too(
     assert locked_source(data, lock, tmp_path / "other")["key"] == lock["content"]
     registry = {**data, "registry": {"PeerMappingOverride": 1}, "userspace": "packages"}
     result = locked_source(registry, lock, tmp_path / "other")
-    assert result["registry_option"] == "PeerMappingOverride=1"
+    assert result["module_parameters"] == {"NVreg_RegistryDwords": "PeerMappingOverride=1"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.faults import (
+    SpecificationInvalid,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.registry import (
-    module_option,
+    module_parameters,
     p2p_types,
     version_order,
 )
@@ -19,7 +22,6 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification
     DriverBuild,
     Patch,
     Source,
-    SpecificationInvalid,
     parse,
 )
 from hypothesis import given
@@ -279,8 +281,30 @@ class TestRegistry:
         found = problems(described(registry={"RMForceP2PType": "bar1", "RMPcieP2PType": 0}))
         assert list(found) == ["p2p_driver.registry.RMPcieP2PType"]
 
-    def test_the_option_of_the_module(self) -> None:
-        build = parse(described(registry={"RMForceStaticBar1": 1, "PeerMappingOverride": 1}))
-        option = module_option(build.registry_numbers())
-        assert option == "PeerMappingOverride=1;RMForceStaticBar1=1"
-        assert module_option({}) == ""
+    def test_one_key_in_two_spellings_is_not_set_twice(self) -> None:
+        found = problems(described(registry={"EnableMSI": 1, "NVreg_EnableMSI": 0}))
+        assert list(found) == ["p2p_driver.registry.NVreg_EnableMSI"]
+        found = problems(described(registry={"rmforcep2ptype": 2}))
+        assert "changed in 575" in found["p2p_driver.registry.rmforcep2ptype"][1]
+
+    @pytest.mark.parametrize(
+        ("key", "want"),
+        [
+            ("NVreg_RegistryDwords", "each key by its own name"),
+            ("NVreg_RmMsg", "takes a number"),
+            ("nvreg_EnableMSI", "NVreg_ spelled so"),
+        ],
+    )
+    def test_a_parameter_that_cannot_be_set_is_refused(self, key: str, want: str) -> None:
+        found = problems(described(registry={key: 1}))
+        assert want in found[f"p2p_driver.registry.{key}"][1]
+
+    def test_the_parameters_of_the_module(self) -> None:
+        keys = {"RMForceStaticBar1": 1, "NVreg_EnableMSI": 0, "PeerMappingOverride": 1}
+        build = parse(described(registry=keys))
+        assert module_parameters(build.registry_numbers()) == {
+            "NVreg_EnableMSI": "0",
+            "NVreg_RegistryDwords": "PeerMappingOverride=1;RMForceStaticBar1=1",
+        }
+        assert module_parameters({}) == {}
+        assert module_parameters({"NVreg_EnableMSI": 0}) == {"NVreg_EnableMSI": "0"}

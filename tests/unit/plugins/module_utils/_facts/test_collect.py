@@ -275,6 +275,26 @@ def test_running_and_installed_module_are_compared(
     assert driver_record(host.root, KERNEL)["matches"] is False
 
 
+def test_registry_of_the_driver_and_of_others(tmp_path: Path) -> None:
+    assert driver_record(tmp_path, KERNEL)["registry"] is None
+    params = tmp_path / "proc/driver/nvidia/params"
+    params.parent.mkdir(parents=True)
+    params.write_text('RegistryDwords: "RMForceP2PType=1"\n')
+    file = tmp_path / "etc/modprobe.d/local.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text("options nvidia NVreg_EnableMSI=0\n")
+    record = driver_record(tmp_path, KERNEL)
+    assert record["registry"] == {"RMForceP2PType": "1"}
+    assert record["module_options"] == [
+        {
+            "parameter": "NVreg_EnableMSI",
+            "value": "0",
+            "origin": "/etc/modprobe.d/local.conf:1",
+            "later": False,
+        }
+    ]
+
+
 def test_module_that_is_not_loaded_matches_nothing(tmp_path: Path) -> None:
     record = driver_record(tmp_path, KERNEL)
     assert not record["loaded"]

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import parse
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.registry_merge import merged
 from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.comparison import (
     compare,
     concerning,
+    read_state,
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.record import (
     GpuState,
@@ -28,6 +31,7 @@ WAS = HostState(
     build_id=OURS,
     userspace_version="595.58.03",
     gpus=GPUS,
+    registry=("NVreg_EnableMSI=1", "RMForceP2PType=1"),
 )
 RECORD = Record(WAS, ((GPUS[0].bdf, GPUS[1].bdf),), "pass", 0.0)
 
@@ -46,6 +50,9 @@ def codes(now: HostState, installed: str | None = OURS) -> list[str]:
         ({"driver_version": "595.71.05"}, ["driver_version_changed", "userspace_mismatch"]),
         ({"userspace_version": "595.71.05"}, ["userspace_mismatch"]),
         ({"userspace_version": None}, ["userspace_mismatch"]),
+        ({"registry": ("RMForceP2PType=1",)}, ["driver_registry_changed"]),
+        ({"registry": ()}, ["driver_registry_changed"]),
+        ({"driver_version": None, "registry": ()}, ["driver_not_loaded"]),
         ({"parameters": ()}, ["kernel_parameters_changed"]),
         ({"parameters": ("iommu=pt", "iommu=nopt")}, ["kernel_parameters_changed"]),
         ({"gpus": GPUS[:1]}, ["gpu_missing"]),
@@ -68,6 +75,24 @@ def test_another_kernel_runs_the_build_that_dkms_made_for_it() -> None:
 def test_a_host_verified_without_readable_libraries_is_not_blamed_for_them() -> None:
     record = replace(RECORD, state=replace(WAS, userspace_version=None))
     assert compare(record, replace(WAS, userspace_version=None), OURS) == ()
+
+
+def test_a_record_that_noted_no_registry_blames_nobody_for_it() -> None:
+    record = replace(RECORD, state=replace(WAS, registry=None))
+    assert compare(record, WAS, OURS) == ()
+
+
+def test_the_registry_is_read_from_the_running_driver(tmp_path: Path) -> None:
+    assert read_state(tmp_path).registry == ()
+    params = tmp_path / "proc/driver/nvidia/params"
+    params.parent.mkdir(parents=True)
+    params.write_text('EnableMSI: 1\nRmLogonRC: 1\nRegistryDwords: "RMForceP2PType=1"\n')
+    assert read_state(tmp_path).registry == ("RMForceP2PType=1",)
+    # Of the parameters, those that we set.
+    file = tmp_path / "etc/modprobe.d/zz-gpufleet-nvidia.conf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(merged({"NVreg_EnableMSI": 1}, ()).as_file())
+    assert read_state(tmp_path).registry == ("NVreg_EnableMSI=1", "RMForceP2PType=1")
 
 
 def test_only_parameters_of_iommu_and_pci_count() -> None:

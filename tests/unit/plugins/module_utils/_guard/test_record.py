@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.record import (
     GpuState,
@@ -38,6 +40,7 @@ STATES = st.builds(
     build_id=st.none() | st.text(),
     userspace_version=st.none() | st.text(),
     gpus=st.lists(st.builds(GpuState, st.text(), st.text(), st.integers(0, 1 << 40))).map(tuple),
+    registry=st.none() | st.lists(st.text()).map(tuple),
 )
 RECORDS = st.builds(
     Record,
@@ -56,6 +59,14 @@ def test_what_is_written_is_read_back(record: Record) -> None:
 @given(st.text() | st.from_regex(r"\{\"schema\": 1, \"state\": .*\}", fullmatch=True))
 def test_a_damaged_file_is_no_record(text: str) -> None:
     assert parse(text) is None
+
+
+def test_a_record_of_an_older_release_is_read() -> None:
+    fields = json.loads(record_of(RESULT, STATE, 1).as_json())
+    del fields["state"]["registry"]
+    read = parse(json.dumps(fields))
+    assert read is not None
+    assert read.state.registry is None
 
 
 def test_groups_are_told_by_address() -> None:

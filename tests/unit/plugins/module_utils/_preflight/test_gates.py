@@ -10,6 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.specification import (
+    DriverBuild,
+    Source,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._preflight.evaluate import (
     GATES,
     FactsUnusable,
@@ -29,6 +33,7 @@ DRIVER_GATES = (
     "competing_dkms_package",
     "distribution_module",
     "modprobe_override",
+    "driver_registry",
     "userspace_version_match",
     "firmware_directory",
 )
@@ -332,6 +337,38 @@ def test_modprobe_override() -> None:
     answer = ask("modprobe_override", driver__modprobe_override=line)
     assert not answer.passed
     assert answer.read == line
+
+
+def with_registry(**keys: int) -> Intent:
+    """Return the intent to install a build with registry keys."""
+    build = DriverBuild("595.58.03", Source("path", "/srv"), registry=tuple(keys.items()))
+    return replace(DRIVER, build=build)
+
+
+def option(value: str, *, later: bool = False) -> dict[str, Any]:
+    return {
+        "parameter": "NVreg_RegistryDwords",
+        "value": value,
+        "origin": "/etc/modprobe.d/local.conf:3",
+        "later": later,
+    }
+
+
+def test_registry_keys_that_others_set_otherwise() -> None:
+    asked = with_registry(RMX=1)
+    for found in (option("RMX=2"), option("RMY=1", later=True)):
+        answer = ask("driver_registry", asked, driver__module_options=[found])
+        assert not answer.passed
+        assert "/etc/modprobe.d/local.conf:3" in answer.read
+        assert "local.conf" in answer.remedy
+        assert ask("driver_registry", driver__module_options=[found]).passed
+
+
+def test_registry_keys_of_others_are_noted() -> None:
+    answer = ask("driver_registry", with_registry(RMX=1), driver__module_options=[option("RMY=1")])
+    assert answer.passed
+    assert "RMY=1 of /etc/modprobe.d/local.conf:3" in answer.note
+    assert ask("driver_registry", with_registry(RMX=1)).note == ""
 
 
 @pytest.mark.parametrize("found", [None, "595.58.3", "570.124.04"])
