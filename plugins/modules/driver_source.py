@@ -45,6 +45,12 @@ options:
   source:
     description: The source where it is on this machine already, in place of C(build.source).
     type: path
+  runfile:
+    description:
+      - C(path) and C(sha256) of NVIDIA's installer on this machine, for a build with
+        C(userspace=runfile); what it is is told, so that hosts can be judged by it.
+    type: dict
+    default: {}
   cache:
     description: Folder that keeps downloads, checkouts and packed sources.
     type: path
@@ -93,6 +99,18 @@ description:
   type: dict
   returned: success
   sample: {version: 595.58.03, prebuilt: false, modules: [nvidia], resize_arguments: [3, 4]}
+runfile:
+  description:
+    - O(runfile) as it was given and as it is - C(path), C(expected) and C(sha256) (null where there
+      is no such file), and the C(release) that it brings (null where it does not tell). Null where
+      none was given.
+  type: dict
+  returned: success
+  sample:
+    path: /srv/NVIDIA-Linux-x86_64-595.58.03.run
+    expected: 9f86d081884c7d65
+    sha256: 9f86d081884c7d65
+    release: 595.58.03
 module_parameters:
   description: The parameters of the nvidia module that stand for the build's C(registry).
   type: dict
@@ -101,10 +119,12 @@ module_parameters:
 """
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import runfile
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.locked_source import (
     locked_source,
 )
@@ -117,14 +137,23 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
     arguments = module.params
     source = Path(arguments["source"]) if arguments["source"] else None
     cache = Path(arguments["cache"])
+    told = {"runfile": _runfile(arguments["runfile"])}
     if not module.check_mode:
-        return locked_source(arguments["build"], arguments["lock"], cache, source=source)
+        result = locked_source(arguments["build"], arguments["lock"], cache, source=source)
+        return {**result, **told}
     with tempfile.TemporaryDirectory(prefix="gpufleet-source-") as directory:
         result = locked_source(
             arguments["build"], arguments["lock"], Path(directory), source=source
         )
         archive = cache / Path(result["archive"]).name
-        return {**result, "archive": str(archive), "changed": not archive.is_file()}
+        changed = not archive.is_file()
+        return {**result, **told, "archive": str(archive), "changed": changed}
+
+
+def _runfile(given: dict[str, Any]) -> dict[str, Any] | None:
+    if not given:
+        return None
+    return asdict(runfile.inspect(str(given.get("path", "")), str(given.get("sha256", ""))))
 
 
 def main() -> None:
@@ -133,6 +162,7 @@ def main() -> None:
             "build": {"type": "dict", "required": True},
             "lock": {"type": "dict"},
             "source": {"type": "path"},
+            "runfile": {"type": "dict", "default": {}},
             "cache": {"type": "path", "required": True},
         },
         _body,

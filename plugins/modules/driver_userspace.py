@@ -14,6 +14,8 @@ description:
     tells unattended-upgrades to leave the driver alone.
   - Where the libraries are of another release and NVIDIA's installer is given, runs it without its
     kernel modules first. Libraries that packages brought are never overwritten.
+  - With O(packages=true), has apt bring the packages of the libraries to the release, all of them
+    or none.
   - Undone exactly - holds that were there before stay, others are lifted.
 options:
   state:
@@ -32,6 +34,12 @@ options:
   sha256:
     description: Checksum of O(runfile), which is not run without it.
     type: str
+  packages:
+    description:
+      - Have apt bring the installed packages of the libraries to O(version) where they are of
+        another release, newer or older. Nothing is removed for it. V(released) brings them back.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode and tells what would be done.
@@ -49,6 +57,11 @@ EXAMPLES = r"""
 - name: Keep the libraries that fit the modules
   gpufleet.p2p.driver_userspace:
     version: 595.58.03
+
+- name: Bring the packages of the libraries to the release, and keep them there
+  gpufleet.p2p.driver_userspace:
+    version: 595.71.05
+    packages: true
 
 - name: Let them be upgraded again
   gpufleet.p2p.driver_userspace:
@@ -90,6 +103,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import userspace_hold
+from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.userspace_change import Means
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -101,9 +115,8 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
         outcome = userspace_hold.release(check=module.check_mode)
     else:
         runfile = Path(given["runfile"]) if given["runfile"] else None
-        outcome = userspace_hold.hold(
-            given["version"], runfile, given["sha256"], check=module.check_mode
-        )
+        means = Means(runfile, given["sha256"], given["packages"])
+        outcome = userspace_hold.hold(given["version"], means, check=module.check_mode)
     return {
         "changed": bool(outcome.actions),
         "actions": list(outcome.actions),
@@ -120,10 +133,12 @@ def main() -> None:
             "version": {"type": "str"},
             "runfile": {"type": "path"},
             "sha256": {"type": "str"},
+            "packages": {"type": "bool", "default": False},
         },
         _body,
         required_if=[("state", "held", ("version",))],
         required_together=[("runfile", "sha256")],
+        mutually_exclusive=[("runfile", "packages")],
     )
 
 

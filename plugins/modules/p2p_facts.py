@@ -184,6 +184,9 @@ ansible_facts:
               V(null) where it is not loaded.
             - C(userspace_origin) tells how the libraries were installed - C(by) V(packages),
               V(runfile), V(unknown), or V(null) without libraries - and by which packages.
+            - C(userspace_archive) tells to which releases apt could bring the packages of the
+              libraries (C(releases), with the packages of each), and which of these packages the
+              host holds back by itself (C(held)).
             - C(firmware) lists the releases whose GSP firmware is there, C(module_files) every
               nvidia module below the running kernel's directory, whoever put it there.
             - C(nvml) tells whether NVML answered, C(nvml_error) why not.
@@ -210,6 +213,7 @@ ansible_facts:
             registry: {PeerMappingOverride: "1"}
             userspace_version: 595.58.03
             userspace_origin: {by: packages, packages: [libcuda1]}
+            userspace_archive: {releases: {595.71.05: ["libcuda1:amd64"]}, held: []}
             firmware: [595.58.03]
             module_files: [updates/dkms/nvidia.ko]
             nvml: true

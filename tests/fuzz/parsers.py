@@ -68,6 +68,18 @@ def _data(name: str, sample: object, *rest: object) -> Parser:
     return Parser(name, lambda data: read(data, *rest), mutated_json(sample))
 
 
+def _own(name: str, sample: object) -> Parser:
+    """A parser of a state file's JSON; read_state tells of what it raises."""
+    parse = function(name)
+
+    def read(data: Any) -> object:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            return parse(data)
+        return None
+
+    return Parser(name, read, mutated_json(sample))
+
+
 def _json_text(name: str, sample: object) -> Parser:
     """A parser of JSON text: damaged as a document and as text."""
     parse = function(name)
@@ -208,10 +220,12 @@ PARSERS: tuple[Parser, ...] = (
     _bytes("_driver.elf.build_id_in_notes", build_id_note(bytes(range(20)))),
     _text("_driver.dkms.parse_status", *samples.DKMS_STATUS),
     Parser(
-        "_driver.userspace_hold.parse_packages",
-        lambda text: function("_driver.userspace_hold.parse_packages")(text, "595.58.03"),
+        "_driver.userspace_packages.parse_packages",
+        lambda text: function("_driver.userspace_packages.parse_packages")(text, "595.58.03"),
         mutated(samples.DPKG_QUERY).map(lambda data: data.decode("utf-8", "replace")),
     ),
+    _text("_driver.userspace_packages.parse_madison", samples.MADISON),
+    _bytes("_driver.runfile.release_of", samples.INSTALLER_HEAD, rest=("installer.run",)),
     _text("_driver.dkms.parse_version", "dkms-3.0.10", "dkms 3.2.2"),
     Parser(
         "_driver.identity.parse_override",
@@ -235,6 +249,10 @@ PARSERS: tuple[Parser, ...] = (
     _text("_driver.build.log_summary", samples.BUILD_LOG),
     _json_bytes("_driver.manifest.parse", samples.MANIFEST, "a file"),
     _data("_driver.specification.parse", samples.SPECIFICATION),
+    _own("_driver.install.parse_journal", samples.JOURNAL),
+    _own("_driver.initramfs.parse_record", {"previous": "a" * 64, "refreshed": "b" * 64}),
+    _own("_driver.userspace_record.parse_held", samples.HELD),
+    _own("_guard.installation.parse_made", ["/usr/lib/gpufleet", "/etc/gpufleet"]),
     _data("_driver.lock.parse_lock", samples.DRIVER_LOCK),
     _data("_driver.catalogue.parse", _CATALOGUE_SAMPLE),
     _text("_driver.catalogue.kernel_order", "6.1.0-45-amd64", "6.12.97"),

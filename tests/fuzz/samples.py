@@ -134,6 +134,27 @@ NVIDIA_PARAMS = (
     "ResmanDebugLevel: 4294967295\nEnableMSI: 1\nRmProfilingAdminOnly: 1\n"
     'RegistryDwords: "RMForceP2PType=1;RMPcieP2PType=1"\nRegistryDwordsPerDevice: ""\n'
 )
+JOURNAL = {
+    "files": ["updates/dkms/nvidia.ko", "updates/dkms/nvidia-uvm.ko"],
+    "active": "/var/lib/dkms/gpufleet-nvidia/595.58.03/6.1.0/x86_64",
+    "package": "gpufleet-nvidia",
+}
+HELD = {
+    "schema": 1,
+    "selections": {"libcuda1:amd64": "install"},
+    "installed": False,
+    "versions": {"libcuda1:amd64": "595.58.03-1"},
+}
+MADISON = (
+    "libcuda1 | 595.71.05-1 | file:/srv/repository ./ Packages\n"
+    "libcuda1:i386 | 1:595.58.03-0ubuntu0.24.04.1 | https://example.org noble/main i386 Packages\n"
+    "nvidia-graphics-drivers | 595.58.03-1 | https://example.org sid/non-free Sources\n"
+)
+INSTALLER_HEAD = (
+    b"#! /bin/sh\nskip=1162\nCRCsum=1\n"
+    b'label="NVIDIA Accelerated Graphics Driver for Linux-x86_64 595.58.03"\n'
+    b"script=./nvidia-installer\ntargetdir=NVIDIA-Linux-x86_64-595.58.03\n"
+)
 LSINITRAMFS = (
     "usr/lib/modules/6.1.0-45-amd64/updates/dkms/nvidia.ko.xz\n"
     "usr/lib/modules/6.1.0-45-amd64/kernel/fs/ext4/ext4.ko\n"

@@ -68,6 +68,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             "module_options": [],
             "userspace_version": "595.58.03",
             "userspace_origin": {"by": "packages", "packages": ["libcuda1"]},
+            "userspace_archive": {"releases": {}, "held": []},
             "firmware": ["595.58.03"],
             "module_files": [],
         },

@@ -20,11 +20,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .._host.commands import run
 from .._host.errors import GpufleetError
-from .._host.files import atomic_write, read_bytes, read_text, remove, sha256_of, sync_directory
-from .._host.foreign_text import parse_json
+from .._host.files import atomic_write, read_bytes, remove, sha256_of, sync_directory
+from .._host.state_file import read_state
 from .elf import ModuleUnreadable, build_id_of, module_bytes
 from .identity import installed_module
 from .modprobe_options import OPTIONS_FILE
@@ -231,12 +232,26 @@ def _require_space(initramfs: Initramfs) -> None:
 
 
 def _recorded(initramfs: Initramfs) -> dict[str, str]:
-    text = read_text(initramfs.record)
-    try:
-        fields = parse_json(text or "{}")
-    except ValueError:
-        return {}
-    return {str(key): str(value) for key, value in dict(fields).items()}
+    found = read_state(
+        initramfs.record,
+        parse_record,
+        want="checksums of the image before and after it was refreshed",
+        remedy="remove that file; the image is then generated anew instead of getting its former"
+        " bytes",
+    )
+    return found or {}
+
+
+def parse_record(fields: Any) -> dict[str, str]:
+    """Return the checksums of the previous and of the refreshed image in a file's JSON.
+
+    Raises:
+        ValueError, KeyError, TypeError: it has none.
+    """
+    sums = {name: fields[name] for name in ("previous", "refreshed")}
+    if not all(isinstance(value, str) for value in sums.values()):
+        raise ValueError("no checksums")
+    return sums
 
 
 def _build_id(path: Path) -> str | None:

@@ -16,11 +16,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .._host.commands import run
 from .._host.errors import GpufleetError
-from .._host.files import atomic_write, read_text, remove_empty, sha256_of
+from .._host.files import atomic_write, remove_empty, sha256_of
+from .._host.state_file import read_state
 from .dkms import DkmsPackage, failure
 from .elf import MODULE_SUFFIXES
 from .identity import DRIVER_MODULES, modprobe_override, resolved_path
@@ -63,6 +65,14 @@ class Target:
     def backup(self) -> Path:
         """Copies of the module files named in the journal."""
         return self.state / f"installing-{self.kernel}"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What there was before: module files below the kernel's directory, and DKMS's active link."""
+
+    files: tuple[str, ...]
+    active: str | None
 
 
 def is_imported(package: DkmsPackage, manifest: Manifest) -> bool:
@@ -256,9 +266,13 @@ def _write_journal(target: Target) -> None:
 
 
 def roll_back(target: Target) -> None:
-    """Put the destination back to what the journal says, and end the journal."""
-    journal = json.loads(read_text(target.journal) or "{}")
-    before = [target.modules / name for name in journal.get("files", [])]
+    """Put the destination back to what the journal says, and end the journal.
+
+    Raises:
+        StateUnreadable: the journal is damaged; nothing was touched.
+    """
+    journal = read_journal(target)
+    before = [target.modules / name for name in journal.files]
     for path in destination_files(target):
         if path not in before:
             path.unlink()
@@ -269,12 +283,43 @@ def roll_back(target: Target) -> None:
         temporary.replace(path)
     link = target.package.active_link(target.kernel)
     link.unlink(missing_ok=True)
-    if journal.get("active"):
-        link.symlink_to(journal["active"])
+    if journal.active:
+        link.symlink_to(journal.active)
     prune(target.modules, DESTINATIONS)
     run_depmod(target.kernel)
     os.sync()
     end_journal(target)
+
+
+def read_journal(target: Target) -> Journal:
+    """Return the journal of the installation that has not ended; an empty one where there is none.
+
+    Raises:
+        StateUnreadable: it is damaged.
+    """
+    found = read_state(
+        target.journal,
+        parse_journal,
+        want="the journal of an installation that was interrupted",
+        remedy=f"look which modules lie in {target.modules}/updates/dkms, remove the journal and"
+        f" {target.backup}, then run again",
+    )
+    return found or Journal((), None)
+
+
+def parse_journal(fields: Any) -> Journal:
+    """Return the journal that a file's JSON describes.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none, or names files that DKMS does not install.
+    """
+    files = tuple(PurePosixPath(name) for name in fields["files"])
+    if not all(str(path.parent) in DESTINATIONS for path in files):
+        raise ValueError("files outside of the directories that DKMS installs to")
+    active = fields["active"]
+    if active is not None and not isinstance(active, str):
+        raise ValueError("active is no link")
+    return Journal(tuple(map(str, files)), active)
 
 
 def end_journal(target: Target) -> None:

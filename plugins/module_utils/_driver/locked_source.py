@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .._host.files import atomic_write, read_text
+from .._host.foreign_text import parse_json
 from .bundle import Bundle, bundle
 from .distribution import distribution_source
 from .fetch import Obtained, obtain
@@ -18,6 +19,9 @@ from .lock import parse_lock, require_content, require_locked
 from .registry import module_parameters
 from .source import describe
 from .specification import DriverBuild, parse
+
+# What source.describe() tells, and in which form.
+_DESCRIPTION = {"version": str, "prebuilt": bool, "modules": list, "resize_arguments": list}
 
 
 def locked_source(
@@ -81,11 +85,21 @@ def _description(
 ) -> dict[str, Any]:
     """Return the patched source's description, kept beside the archive: staging takes seconds."""
     kept = cache / f"{packed.key}.json"
-    text = read_text(kept)
-    if text is not None:
-        return dict(json.loads(text))
+    known = _known_description(read_text(kept))
+    if known is not None:
+        return known
     described = describe(
         packed.archive, obtained.patches, version=build.version, scratch=cache
     ).as_dict()
     atomic_write(kept, json.dumps(described).encode())
     return described
+
+
+def _known_description(text: str | None) -> dict[str, Any] | None:
+    """Return the description in a file of the cache; None where it is none and has to be made."""
+    try:
+        fields = parse_json(text or "")
+        whole = all(isinstance(fields[name], kind) for name, kind in _DESCRIPTION.items())
+    except (ValueError, KeyError, TypeError):
+        return None
+    return dict(fields) if whole else None

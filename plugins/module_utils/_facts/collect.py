@@ -22,6 +22,7 @@ from .._driver.identity import installed_module, loaded_module, modprobe_overrid
 from .._driver.modprobe_options import foreign_settings
 from .._driver.presence import firmware_releases, module_files, userspace_origin
 from .._driver.registry_in_force import keys_in_force, running_parameters
+from .._driver.userspace_hold import archive_state
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
 from .._host.acs import AcsState, read_acs
 from .._host.cpu import read_cpu
@@ -39,6 +40,7 @@ SCHEMA = 1
 Record = dict[str, Any]
 
 _MODULE = "nvidia"
+NO_ARCHIVE: Record = {"releases": {}, "held": []}
 # Where a driver build, its sources, and the boot files of a trial go.
 _DISK_PATHS = ("/boot", "/usr", "/var")
 
@@ -167,6 +169,8 @@ def driver_record(root: Path, release: str) -> Record:
         "registry": None if parameters is None else keys_in_force(parameters),
         "userspace_version": userspace_version(root),
         "userspace_origin": userspace_origin(root),
+        # dpkg and apt can only be asked about this host itself.
+        "userspace_archive": archive_state() if root == Path("/") else NO_ARCHIVE,
         "firmware": firmware_releases(root),
         "module_files": module_files(root, release),
     }

@@ -10,10 +10,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from .._host.commands import run
-from .._host.files import FileChange, atomic_write, read_bytes, read_text, remove
+from .._host.files import FileChange, atomic_write, read_bytes, remove
+from .._host.state_file import read_state
 from .alarm import metrics_file
 from .places import ALARM, MOTD, PROGRAM, RECORD, SETTINGS, STATE_DIRECTORY, Settings, below
 from .units import SERVICE, TIMER, service_text, timer_text
@@ -151,16 +152,53 @@ def apply_present(changes: Sequence[Change], root: Path = Path("/")) -> None:
 
 
 def apply_absent(changes: Sequence[Change], root: Path = Path("/")) -> None:
-    """Make the changes of plan_absent, and remove the directories that were made for the guard."""
+    """Make the changes of plan_absent, and remove the directories that were made for the guard.
+
+    Raises:
+        StateUnreadable: the list of these directories is damaged; nothing was touched.
+    """
+    made = read_made(root)
     for change in changes:
         change.apply()
-    made = [Path(text) for text in json.loads(read_text(below(root, MADE)) or "[]")]
     remove(below(root, MADE))
     always = [MADE.parent, STATE_DIRECTORY]
-    for directory in sorted({*made, *always}, key=lambda path: len(path.parts), reverse=True):
+    for directory in sorted(
+        {*map(Path, made), *always}, key=lambda path: len(path.parts), reverse=True
+    ):
         place = below(root, directory)
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
+
+
+def read_made(root: Path = Path("/")) -> frozenset[str]:
+    """Return the directories that were made for the guard.
+
+    Raises:
+        StateUnreadable: their list is damaged.
+    """
+    found = read_state(
+        below(root, MADE),
+        parse_made,
+        want="a list of the directories that were made for the guard",
+        remedy="remove that file, run again, and remove empty directories of the guard by hand"
+        " (docs/guard.md lists them)",
+    )
+    return found or frozenset()
+
+
+def parse_made(fields: Any) -> frozenset[str]:
+    """Return the absolute paths in a file's JSON.
+
+    Raises:
+        ValueError: it is not a list of these.
+    """
+    whole = isinstance(fields, list) and all(
+        isinstance(text, str) and text.startswith("/") and ".." not in Path(text).parts
+        for text in fields
+    )
+    if not whole:
+        raise ValueError("no list of absolute paths")
+    return frozenset(fields)
 
 
 def start(root: Path = Path("/")) -> None:
@@ -195,7 +233,7 @@ def _note_directories(directories: Sequence[Path], root: Path) -> None:
             if place == root or place.is_dir():
                 break
             missing.add("/" + str(place.relative_to(root)))
-    known = set(json.loads(read_text(below(root, MADE)) or "[]"))
+    known = read_made(root)
     if missing - known:
         atomic_write(below(root, MADE), json.dumps(sorted(missing | known)).encode())
 

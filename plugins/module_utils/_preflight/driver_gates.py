@@ -13,7 +13,6 @@ from .._driver.registry_merge import RegistryRefused, merged
 from .gate import Facts, Gate, Intent, needed_kernels, not_needed
 
 OWN_DKMS_NAME = "gpufleet-nvidia"
-_OTHER_WAY = {"packages": "runfile", "runfile": "packages"}
 # DKMS packages of NVIDIA's that do not write nvidia.ko: GPUDirect Storage and peer memory.
 _HARMLESS = frozenset({"nvidia-fs", "nvidia-peermem", "nvidia-peer-memory", "nvidia-gdrcopy"})
 
@@ -133,42 +132,6 @@ def driver_registry(facts: Facts, intent: Intent) -> Gate:
     others = ", ".join(dict.fromkeys(setting.origin for setting in settings))
     note = f"kept beside ours: {', '.join(f'{key} of {origin}' for key, origin in kept)}"
     return Gate("driver_registry", True, others or "no others", want, note=note if kept else "")
-
-
-def userspace_version_match(facts: Facts, intent: Intent) -> Gate:
-    """The libraries are of exactly the release of the module to install."""
-    wanted = intent.driver_version
-    if wanted is None:
-        return not_needed("userspace_version_match", "libraries of the driver's exact release")
-    found = facts["driver"]["userspace_version"]
-    origin = facts["driver"]["userspace_origin"]
-    declared = intent.build.userspace if intent.build else "keep"
-    matches = found == wanted
-    # Files of one way under those of the other end as a mixture at the next update.
-    mixed = origin["by"] in _OTHER_WAY and _OTHER_WAY[origin["by"]] == declared
-    remedies = []
-    if not matches:
-        remedies.append(
-            f"install NVIDIA's userspace {wanted} (without kernel modules) and hold its packages,"
-            " or choose the driver of the installed release"
-        )
-    if mixed:
-        remedies.append(
-            f"remove what was installed by {origin['by']}, or set p2p_driver.userspace to"
-            f" {origin['by']}"
-        )
-    by = f", by {origin['by']}" if origin["by"] else ""
-    brought = f" ({', '.join(origin['packages'])})" if origin["packages"] else ""
-    return Gate(
-        "userspace_version_match",
-        matches and not mixed,
-        read=f"{found or 'no libcuda.so.1 and no libnvidia-ml.so.1'}{by}{brought}",
-        want=wanted if declared == "keep" else f"{wanted}, by {declared}",
-        remedy="; ".join(remedies),
-        note="how the libraries were installed is unknown: an update may replace them"
-        if matches and not mixed and origin["by"] == "unknown"
-        else "",
-    )
 
 
 def secure_boot_key(facts: Facts, intent: Intent) -> Gate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable
 
 from .._host.errors import GpufleetError
-from . import boot_gates, driver_gates, gpu_gates, source_gates
+from . import boot_gates, driver_gates, gpu_gates, source_gates, userspace_gates
 from .gate import Facts, Gate, Intent
 
 FACTS_SCHEMA = 1
@@ -37,8 +37,8 @@ GATES: tuple[Callable[[Facts, Intent], Gate], ...] = (
     source_gates.distribution_module,
     driver_gates.modprobe_override,
     driver_gates.driver_registry,
-    driver_gates.userspace_version_match,
-    source_gates.firmware_directory,
+    userspace_gates.userspace_version_match,
+    userspace_gates.firmware_directory,
 )
 
 

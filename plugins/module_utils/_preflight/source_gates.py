@@ -145,25 +145,6 @@ def kernel_known_bad(facts: Facts, intent: Intent) -> Gate:
     )
 
 
-def firmware_directory(facts: Facts, intent: Intent) -> Gate:
-    """The GSP firmware of the release is there: no open module initialises a GPU without it."""
-    version = intent.driver_version
-    if version is None:
-        return not_needed("firmware_directory", "the GSP firmware of the driver's release")
-    found = facts["driver"]["firmware"]
-    passed = version in found
-    return Gate(
-        "firmware_directory",
-        passed,
-        read=", ".join(found) or "no /lib/firmware/nvidia/RELEASE/gsp_*.bin",
-        want=f"/lib/firmware/nvidia/{version}/gsp_*.bin",
-        remedy=""
-        if passed
-        else f"install the firmware of {version}: NVIDIA's installer brings it (also without kernel"
-        " modules), Debian's package is firmware-nvidia-gsp",
-    )
-
-
 def distribution_module(facts: Facts, intent: Intent) -> Gate:
     """No module of somebody else lies where it would be loaded in place of ours."""
     want = "no other nvidia.ko where ours goes or that outranks it"

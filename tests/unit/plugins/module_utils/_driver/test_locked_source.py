@@ -83,6 +83,21 @@ def test_a_second_run_finds_everything_in_the_cache(remote: Remote, tmp_path: Pa
     assert {**first, "changed": False} == second
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": "595.58.03"}'])
+def test_a_damaged_description_in_the_cache_is_made_anew(
+    remote: Remote, tmp_path: Path, text: str
+) -> None:
+    first = locked_source(build(remote), None, tmp_path / "cache")
+    kept = tmp_path / "cache" / f"{first['key']}.json"
+    whole = kept.read_text()
+    kept.write_text(text)
+    assert (
+        locked_source(build(remote), None, tmp_path / "cache")["description"]
+        == (first["description"])
+    )
+    assert kept.read_text() == whole
+
+
 def test_a_patch_for_another_source_is_refused_before_any_build(
     remote: Remote, patch: Path, tmp_path: Path
 ) -> None:

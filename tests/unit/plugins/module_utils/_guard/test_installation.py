@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.units import (
     service_text,
     timer_text,
 )
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.state_file import StateUnreadable
 
 WANTED = Wanted(b"#!/bin/true\n", Settings(alarm_command=("page", "team")), 30)
 
@@ -134,3 +135,16 @@ def test_systemd_understands_the_units(tmp_path: Path, quick: bool) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "7", '["relative"]', '["/var/../etc"]', "[1]"])
+def test_a_damaged_list_of_directories_is_told_and_nothing_goes(root: Path, text: str) -> None:
+    install(root)
+    below(root, installation.MADE).write_text(text)
+    before = tree(root)
+    with pytest.raises(StateUnreadable, match=r"directories\.json"):
+        remove(root)
+    assert tree(root) == before
+    below(root, installation.MADE).unlink()
+    remove(root)
+    assert not below(root, PROGRAM).exists()

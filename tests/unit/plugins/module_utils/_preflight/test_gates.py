@@ -369,10 +369,3 @@ def test_registry_keys_of_others_are_noted() -> None:
     assert answer.passed
     assert "RMY=1 of /etc/modprobe.d/local.conf:3" in answer.note
     assert ask("driver_registry", with_registry(RMX=1)).note == ""
-
-
-@pytest.mark.parametrize("found", [None, "595.58.3", "570.124.04"])
-def test_userspace_version_match_is_exact(found: str | None) -> None:
-    answer = ask("userspace_version_match", driver__userspace_version=found)
-    assert not answer.passed
-    assert "595.58.03" in answer.remedy

@@ -188,13 +188,6 @@ def test_nvlink_is_lost_by_what_the_catalogue_says(version: str, passed: bool) -
     assert ask("nvlink_lost", intent(version), **linked).passed is passed
 
 
-def test_firmware_directory_is_that_of_the_release() -> None:
-    answer = ask("firmware_directory", intent(), driver__firmware=["570.86.16"])
-    assert not answer.passed
-    assert answer.want == "/lib/firmware/nvidia/595.58.03/gsp_*.bin"
-    assert "gsp" in ask("firmware_directory", intent(), driver__firmware=[]).read
-
-
 class TestDistributionModule:
     def test_one_where_ours_goes_is_refused(self) -> None:
         for name in ("updates/dkms/nvidia.ko", "updates/nvidia.ko.zst", "extra/nvidia.ko.xz"):
@@ -222,29 +215,6 @@ class TestDistributionModule:
     def test_one_of_another_name_is_in_nobodys_way(self) -> None:
         name = "updates/dkms/nvidia-current.ko"
         assert ask("distribution_module", intent(), driver__module_files=[name]).passed
-
-
-class TestUserspace:
-    def test_the_way_it_came_is_told(self) -> None:
-        assert ask("userspace_version_match").read == "595.58.03, by packages (libcuda1)"
-
-    @pytest.mark.parametrize(
-        ("declared", "found", "passed"),
-        [
-            ("keep", "runfile", True),
-            ("runfile", "runfile", True),
-            ("runfile", "packages", False),
-            ("packages", "runfile", False),
-            ("packages", "unknown", True),
-        ],
-    )
-    def test_two_ways_are_not_mixed(self, declared: str, found: str, passed: bool) -> None:
-        build = parse({"version": "595.58.03", "source": {"path": "/srv"}, "userspace": declared})
-        origin = {"by": found, "packages": []}
-        answer = ask(
-            "userspace_version_match", intent(build=build), driver__userspace_origin=origin
-        )
-        assert answer.passed is passed
 
 
 def test_a_whole_tree_needs_room_where_it_is_compiled() -> None:
