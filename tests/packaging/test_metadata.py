@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpufleet.lab import requirements
+from gpufleet.lab import firmware, requirements
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,8 @@ def test_setup_installs_what_the_lab_asks_for() -> None:
     script = (REPOSITORY / "scripts/install-system-packages").read_text(encoding="utf-8")
     # The list of programs comes before the list of reasons, which has the same keys.
     programs = re.findall(r'\[lab\]="([^"]*)"', script)[0]
-    assert requirements.COMMANDS.items() <= dict(p.split(":") for p in programs.split()).items()
+    wanted = {**requirements.COMMANDS, str(firmware.FIRMWARE_CODE): firmware.PACKAGE}
+    assert wanted.items() <= dict(p.split(":") for p in programs.split()).items()
 
 
 def test_no_molecule_step_is_empty(clone: Path) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from .kind import GuestKind, parse_kind
 from .section import IDENTIFIER, Section, invalid
 
 SCHEMA = 1
@@ -115,7 +116,8 @@ class HostDescription:
     """One lab machine, as lab/hosts/*.json spells it; GPUs are in bus order.
 
     ``socket_share`` is how much of a link's rate GPUs of different NUMA nodes get to each other.
-    ``confidential_compute`` is None where the driver does not know of it.
+    ``confidential_compute`` is None where the driver does not know of it. ``watchdog`` is an
+    i6300ESB, which resets the machine when nothing feeds it any more.
     """
 
     name: str
@@ -129,6 +131,8 @@ class HostDescription:
     socket_share: float
     latency_us: Latency
     confidential_compute: bool | None
+    kind: GuestKind = field(default_factory=GuestKind)
+    watchdog: bool = False
 
     def as_emulated(self, fastest_generation: int) -> HostDescription:
         """Return the machine that QEMU can really show, for a root port of at most that gen.
@@ -152,6 +156,10 @@ class HostDescription:
     def as_json(self) -> str:
         """Return the JSON text that ``parse_description`` reads back to an equal value."""
         document = {"schema": SCHEMA, **asdict(self)}
+        del document["kind"]
+        document.update(self.kind.as_data())
+        if not self.watchdog:
+            del document["watchdog"]
         for port in document["ports"]:
             if port["parent"] is None:
                 del port["parent"], port["downstream"], port["peer_share"]
@@ -215,6 +223,8 @@ def parse_description(text: str, *, source: str = "description") -> HostDescript
         confidential_compute=document.boolean("confidential_compute", default=False)
         if document.has("confidential_compute")
         else None,
+        kind=parse_kind(document, source),
+        watchdog=document.boolean("watchdog", default=False),
     )
     document.close()
     driver.close()
@@ -267,9 +277,7 @@ def _parse_gpu(section: Section) -> Gpu:
         nvlink=nvlink,
         nvlink_ports=section.integer("nvlink_ports", links, NVLINK_PORTS_AT_MOST, default=links),
         ecc=section.boolean("ecc", default=False),
-        compute_mode=section.one_of("compute_mode", COMPUTE_MODES)
-        if section.has("compute_mode")
-        else COMPUTE_MODES[0],
+        compute_mode=section.one_of("compute_mode", COMPUTE_MODES, default=COMPUTE_MODES[0]),
         errors_per_transfer=_parse_errors(section.section("errors_per_transfer"))
         if section.has("errors_per_transfer")
         else Errors(),

@@ -3,75 +3,52 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's disk image, made once per recipe and shared by every machine.
 
-Three layers, each cached under the hash of all that goes into it: the root file system that
-mmdebstrap installs, the disk that boots it through its own GRUB, and the golden disk, which adds
-the lab's stock driver. A change to the driver's sources makes only the last anew.
+Layers, each cached under the hash of all that goes into it: the root file system that mmdebstrap
+installs with the disk that boots it through its own GRUB, and the golden disk, which adds the
+lab's stock driver. A change to the driver's sources makes only the last anew. Guests that start by
+EFI have one more in between: the same root file system with another boot loader, on a disk that
+boots it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import fnmatch
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import run
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import CommandFailed, run
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import (
     atomic_write,
     read_text,
 )
 
+from .boot_disk import LAYOUTS, DiskLayout, install_boot_loader, installer_arguments, make_disk
 from .chroot import enter_argv
+from .content_key import BUILT, KEY_DIGITS
 from .execution import stream
-from .paths import GUEST_FILES
-from .progress import Reporter
-from .qemu import QEMU, accelerator_arguments
-from .sources import SUITE
+from .firmware import FIRMWARE_VARIABLES
+from .kind import GuestKind
+from .paths import EFI_GUEST_FILES, GUEST_FILES
+from .progress import Reporter, Step
+from .recipe import (
+    DRIVER_PARTS,
+    PACKAGES,
+    base_key,
+    boot_key,
+    bootstrap_hooks,
+    efi_packages,
+    golden_key,
+)
+from .sources import refuse_missing_release
 
-# Raise it when this file changes what it makes of the same inputs.
-_RECIPE = 1
-_KEY_DIGITS = 16
-_MIB = 1 << 20
-_DISK_MIB = 4096
-_PARTITION_START_BYTES = _MIB
-_GRUB_SECONDS = 300
+_EFI_VARIABLES = "efi-variables.fd"
 _COPY = ("cp", "--sparse=always", "--reflink=auto")
-_GRUB_DONE = "gpufleet-lab: grub installed"
 # Directories below /usr/share that nothing in the lab reads.
 _LEFT_OUT = ("man", "doc", "info", "locale")
-_DRIVER_PARTS = ("kernel", "userspace")
-# What a build in the checkout leaves beside the sources.
-_BUILT = (
-    *("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", "*.o_binary", "*.symvers", "modules.order"),
-    *("*.so", "*.so.*", "_out", "build", "__pycache__"),
-)
-PACKAGES = (
-    # One kernel for both machines, hence one driver build; the cloud kernel has no AMD IOMMU.
-    "linux-image-amd64",
-    "linux-headers-amd64",
-    "initramfs-tools",
-    "zstd",
-    "systemd-sysv",
-    "udev",
-    "dbus",  # ansible.builtin.reboot asks systemd by it
-    "kmod",
-    "openssh-server",
-    "python3",
-    "iproute2",
-    "pciutils",
-    "mokutil",
-    "grub-pc",
-    "dkms",
-    "g++",  # forks link their RM object with it
-    "libc6-dev",
-    "patch",
-    "xz-utils",
-)
 
 
 class ImageFailed(GpufleetError):
@@ -79,32 +56,42 @@ class ImageFailed(GpufleetError):
 
 
 class Image:
-    """The image of one recipe and one set of driver sources, in a cache directory.
+    """The image of one kind of guest and one set of driver sources, in a cache directory.
 
     Args:
         cache: directory of all images.
         driver_sources: the simulated driver's directory.
         reporter: told of each step.
+        kind: release, firmware and boot loader of the guests.
     """
 
-    def __init__(self, cache: Path, driver_sources: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, cache: Path, driver_sources: Path, reporter: Reporter, kind: GuestKind | None = None
+    ) -> None:
         self._cache = cache
         self._driver_sources = driver_sources
         self._reporter = reporter
-        base_key = content_key(GUEST_FILES, (str(_RECIPE), SUITE, *PACKAGES))
-        self._base = cache / f"base-{base_key}"
-        driver_key = content_key(driver_sources, (base_key,), _DRIVER_PARTS)
-        self._golden = cache / f"golden-{driver_key}"
+        self._kind = kind or GuestKind()
+        self._layout = LAYOUTS[self._kind.firmware]
+        self._base = cache / f"base-{base_key(self._kind.release)}"
+        is_base = self._kind.firmware == "bios"
+        self._boot = self._base if is_base else cache / f"boot-{boot_key(self._kind)}"
+        self._golden = cache / f"golden-{golden_key(self._kind, driver_sources)}"
 
     @property
     def root_file_system(self) -> Path:
-        """The directory of the guest's files, with the kernel's headers, DKMS and a compiler."""
+        """The directory of the release's files, with the kernel's headers, DKMS and a compiler."""
         return self._base / "root"
 
     @property
     def disk(self) -> Path:
         """The golden raw disk that machines' overlays stand on."""
         return self._golden / "disk.raw"
+
+    @property
+    def efi_variables(self) -> Path | None:
+        """The EFI variables, with the disk's boot entry, that machines start with; or None."""
+        return None if self._kind.firmware == "bios" else self._golden / _EFI_VARIABLES
 
     @property
     def kernel_release(self) -> str:
@@ -118,14 +105,22 @@ class Image:
             sources: yields the deb822 text of the package sources; asked only when needed.
 
         Raises:
-            ImageFailed, CommandFailed: the layer could not be made; nothing half-made is kept.
+            ImageFailed, CommandFailed, SourcesMissing: the layer could not be made; nothing
+                half-made is kept.
         """
         with self._exclusively():
             if not self._base.exists():
+                layout = LAYOUTS["bios"]
                 with self._layer(self._base) as directory:
+                    root = directory / "root"
                     self._install_packages(directory, "".join(sources))
-                    self._make_disk(directory)
-                    self._install_grub(directory)
+                    with self._reporter.step("Disk with partition table and ext4"):
+                        make_disk(directory / "disk.raw", root, layout)
+                    with self._reporter.step("GRUB, installed by a boot of the disk") as step:
+                        self._install_boot_loader(directory, root, layout, None, step)
+            if not self._boot.exists():
+                with self._layer(self._boot) as directory:
+                    self._make_efi_boot(directory)
 
     def ensure_golden(self, user: Path) -> None:
         """Make the golden disk unless it is in the cache, and note who stands on it.
@@ -179,71 +174,65 @@ class Image:
         source_file = directory / "apt.sources"
         atomic_write(source_file, sources.encode())
         prepare, finish = GUEST_FILES / "prepare.sh", GUEST_FILES / "finish.sh"
-        with self._reporter.step(f"Debian {SUITE} with kernel, headers and DKMS") as step:
-            stream(
-                [
-                    *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
-                    "--verbose",
-                    f"--include={','.join(PACKAGES)}",
-                    '--aptopt=Apt::Install-Recommends "false"',
-                    '--aptopt=Acquire::Languages "none"',
-                    *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
-                    f'--essential-hook=sh "{prepare}" "$1" "{GUEST_FILES}"',
-                    f'--customize-hook=sh "{finish}" "$1"',
-                    *(SUITE, str(directory / "root"), str(source_file)),
-                ],
-                log=directory / "packages.log",
-                on_line=step.line,
-            )
+        release = self._kind.release
+        log = directory / "packages.log"
+        with self._reporter.step(f"Debian {release} with kernel, headers and DKMS") as step:
+            argv = [
+                *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
+                "--verbose",
+                f"--include={','.join(PACKAGES)}",
+                '--aptopt=Apt::Install-Recommends "false"',
+                '--aptopt=Acquire::Languages "none"',
+                *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _LEFT_OUT),
+                *bootstrap_hooks(release),
+                f'--essential-hook=sh "{prepare}" "$1" "{GUEST_FILES}"',
+                f'--customize-hook=sh "{finish}" "$1"',
+                *(release, str(directory / "root"), str(source_file)),
+            ]
+            try:
+                stream(argv, log=log, on_line=step.line)
+            except CommandFailed:
+                refuse_missing_release(read_text(log) or "", release)
+                raise
 
-    def _make_disk(self, directory: Path) -> None:
-        with self._reporter.step("Disk with partition table and ext4"):
-            disk = directory / "disk.raw"
-            with disk.open("wb") as stream_:
-                stream_.truncate(_DISK_MIB * _MIB)
-            start = _PARTITION_START_BYTES // 512
-            run(
-                ["sfdisk", "--quiet", str(disk)],
-                stdin=f"label: dos\nstart={start}, type=83, bootable\n",
-            )
-            # mkfs fills the file system itself: partition nodes do not appear everywhere, and
-            # nothing stays mounted when this dies.
-            run(
-                [
-                    *("mkfs.ext4", "-q", "-F", "-L", "gpufleet-lab"),
-                    *("-d", str(directory / "root"), "-E", f"offset={_PARTITION_START_BYTES}"),
-                    *(str(disk), f"{(_DISK_MIB * _MIB - _PARTITION_START_BYTES) // 1024}k"),
-                ],
-                env={"MKE2FS_CONFIG": str(GUEST_FILES / "mke2fs.conf")},
-                timeout=600.0,
-            )
-
-    def _install_grub(self, directory: Path) -> None:
-        serial_log = directory / "grub.log"
+    def _make_efi_boot(self, directory: Path) -> None:
         root = directory / "root"
-        with self._reporter.step("GRUB, installed by a boot of the disk") as step:
+        loader = self._kind.boot_loader
+        with self._reporter.step(f"Packages of {loader} for EFI on {self._kind.release}") as step:
+            run(["cp", "-a", "--reflink=auto", str(self.root_file_system), str(root)], timeout=900)
             stream(
                 [
-                    *("timeout", str(_GRUB_SECONDS), QEMU, *accelerator_arguments(kvm=False)),
-                    *("-machine", "q35", "-cpu", "max", "-m", "1024", "-no-reboot"),
-                    *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"),
-                    *("-serial", "stdio"),
-                    *("-drive", f"file={directory / 'disk.raw'},format=raw,if=virtio"),
-                    *("-kernel", str(kernel_file(root))),
-                    *("-initrd", str(initramfs_file(root))),
-                    "-append",
-                    "root=/dev/vda1 ro console=ttyS0 quiet panic=-1 "
-                    "init=/usr/local/sbin/gpufleet-lab-install-grub",
+                    *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+                    *("sh", str(EFI_GUEST_FILES / "install-packages.sh"), str(root)),
+                    *(str(EFI_GUEST_FILES / "tree"), str(EFI_GUEST_FILES / loader)),
+                    *efi_packages(loader),
                 ],
-                log=serial_log,
+                log=directory / "efi-packages.log",
                 on_line=step.line,
+                end_signal="KILL",
             )
-        if _GRUB_DONE not in (read_text(serial_log) or ""):
+        with self._reporter.step("Disk with EFI partition and ext4"):
+            make_disk(directory / "disk.raw", root, self._layout)
+        with self._reporter.step(f"{loader}, installed by a boot of the disk by EFI") as step:
+            variables = directory / _EFI_VARIABLES
+            shutil.copyfile(FIRMWARE_VARIABLES, variables)
+            self._install_boot_loader(directory, root, self._layout, variables, step)
+        # The disk has all of it, and the release's own file system serves for builds.
+        shutil.rmtree(root)
+
+    def _install_boot_loader(
+        self, directory: Path, root: Path, layout: DiskLayout, variables: Path | None, step: Step
+    ) -> None:
+        argv = installer_arguments(
+            directory / "disk.raw", kernel_file(root), initramfs_file(root), layout, variables
+        )
+        log = directory / "boot-loader.log"
+        if not install_boot_loader(argv, layout, log, step):
             raise ImageFailed(
-                "lab_grub_failed",
-                read=f"no line {_GRUB_DONE!r} on the machine's console",
-                want="grub-install and update-grub to succeed in the machine",
-                remedy=f"read {self._cache / 'failed-grub.log'}",
+                "lab_boot_loader_failed",
+                read=f"no line {layout.done!r} on the machine's console",
+                want=f"{layout.installer} to succeed in the machine",
+                remedy=f"read {self._cache / f'failed-{log.name}'}",
             )
 
     def _install_driver(self, directory: Path) -> None:
@@ -251,11 +240,11 @@ class Image:
         with self._reporter.step("Stock driver, built against the guest's kernel") as step:
             build = directory / "build"
             (build / "changes").mkdir(parents=True)
-            for name in _DRIVER_PARTS:
+            for name in DRIVER_PARTS:
                 shutil.copytree(
                     self._driver_sources / name,
                     build / "changes" / "driver" / name,
-                    ignore=shutil.ignore_patterns(*_BUILT),
+                    ignore=shutil.ignore_patterns(*BUILT),
                 )
             shutil.copy(GUEST_FILES / "build-driver.sh", build / "changes")
             stream(
@@ -269,14 +258,16 @@ class Image:
                 end_signal="KILL",
             )
             run(
-                [*_COPY, str(self._base / "disk.raw"), str(disk)],
+                [*_COPY, str(self._boot / "disk.raw"), str(disk)],
                 timeout=600.0,
             )
+            if self._kind.firmware == "efi":
+                shutil.copyfile(self._boot / _EFI_VARIABLES, directory / _EFI_VARIABLES)
             stream(
                 [
                     *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
                     *("sh", str(GUEST_FILES / "install-driver.sh"), str(disk)),
-                    *(str(_PARTITION_START_BYTES), str(installed_tree(build))),
+                    *(str(self._layout.root_start_bytes), str(installed_tree(build))),
                     self.kernel_release,
                 ],
                 log=directory / "install.log",
@@ -287,7 +278,7 @@ class Image:
 
 
 def _claim(golden: Path, user: Path) -> Path:
-    return golden / "users" / hashlib.sha256(str(user).encode()).hexdigest()[:_KEY_DIGITS]
+    return golden / "users" / hashlib.sha256(str(user).encode()).hexdigest()[:KEY_DIGITS]
 
 
 def _is_used(golden: Path) -> bool:
@@ -299,32 +290,6 @@ def installed_tree(build: Path) -> Path:
     """Return where build-driver.sh left the files to install, seen from outside its chroot."""
     changes = build / ("root" if (build / "copied").exists() else "changes")
     return changes / "installed"
-
-
-def content_key(directory: Path, words: Iterable[str], parts: Iterable[str] = (".",)) -> str:
-    """Return a hash of words and of files, by which a layer made from them is found again.
-
-    Args:
-        directory: whose files' paths, executable bits and contents count; not what a build left.
-        words: what else counts.
-        parts: the subdirectories that count.
-    """
-    digest = hashlib.sha256()
-    for word in words:
-        digest.update(word.encode() + b"\0")
-    paths = (path for part in parts for path in sorted((directory / part).rglob("*")))
-    for path in paths:
-        relative = path.relative_to(directory)
-        if path.is_file() and not any(_is_built(name) for name in relative.parts):
-            content = path.read_bytes()
-            executable = os.access(path, os.X_OK)
-            digest.update(f"{relative.as_posix()}\0{executable}\0{len(content)}\0".encode())
-            digest.update(content)
-    return digest.hexdigest()[:_KEY_DIGITS]
-
-
-def _is_built(name: str) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in _BUILT)
 
 
 def kernel_file(root: Path) -> Path:

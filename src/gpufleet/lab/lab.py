@@ -5,29 +5,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import run
-from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import (
     atomic_write,
-    read_text,
     remove,
 )
 
 from . import builder as build_host
 from .acceleration import kvm_works
 from .builder import Builder
-from .description import HostDescription, parse_description, read_description
+from .description import HostDescription, read_description
+from .firmware import check_firmware
 from .image import Image, exclusive, kernel_file
 from .inventory import inventory_text, script_text
+from .kind import GuestKind
 from .machine import Machine
 from .paths import (
     cache_directory,
@@ -41,14 +39,10 @@ from .qemu import MachineFiles, fastest_generation
 from .remote import Address, make_key, wait_for_login
 from .requirements import check_requirements, check_root
 from .sources import given_sources, machine_sources
+from .state import STATE_FILE, LabRefused, LabState, one_release, read_state
 
 BOOT_SECONDS = 400.0
 FAULT_FILE = "/etc/gpufleet-lab/fault"
-_STATE_SCHEMA = 1
-
-
-class LabRefused(GpufleetError):
-    """The lab cannot do this as it is now."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +71,6 @@ class LabStatus:
     def up(self) -> bool:
         """Whether there are members and all of them run."""
         return bool(self.members) and all(member.running for member in self.members)
-
-
-@dataclass(frozen=True)
-class _State:
-    """What a lab remembers between commands: its descriptions, its image, its ports."""
-
-    hosts: tuple[HostDescription, ...]
-    image: str
-    kvm: bool
-    ports: dict[str, int]
-
-    def as_bytes(self) -> bytes:
-        document = {
-            "schema": _STATE_SCHEMA,
-            "hosts": [json.loads(host.as_json()) for host in self.hosts],
-            "image": self.image,
-            "kvm": self.kvm,
-            "ports": self.ports,
-        }
-        return (json.dumps(document, indent=2) + "\n").encode()
 
 
 class Lab:
@@ -162,7 +136,7 @@ class Lab:
             self.directory,
             self.inventory if self.inventory.exists() else None,
             state.kvm,
-            state.image != str(self._image().disk),
+            state.images != self._current_images(state.hosts),
             tuple(members),
         )
 
@@ -198,7 +172,7 @@ class Lab:
                 shutil.rmtree(self.directory / leftover, ignore_errors=True)
             self._builder.remove()
             self._image().release(self.directory)
-            for name in ("state.json", "key", "key.pub"):
+            for name in (STATE_FILE, "key", "key.pub"):
                 remove(self.directory / name)
         if cache and self._cache.exists():
             with exclusive(self._cache / "lock"):
@@ -234,7 +208,8 @@ class Lab:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             for machine in machines:
-                _copy(machine.files.disk, partial / f"{machine.name}.qcow2")
+                for file, path in _kept(machine).items():
+                    _copy(path, partial / file)
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
 
@@ -249,18 +224,19 @@ class Lab:
             source = self._snapshot_directory(name)
             machines = self._machines_at_rest()
             for machine in machines:
-                disk = source / f"{machine.name}.qcow2"
-                if not disk.exists():
-                    raise LabRefused(
-                        "lab_snapshot_missing",
-                        read=f"{disk}: no such file",
-                        want=f"a snapshot {name} of {machine.name}",
-                        remedy=f"gpufleet lab snapshot {name}, while the lab is down",
-                    )
+                for file in _kept(machine):
+                    if not (source / file).exists():
+                        raise LabRefused(
+                            "lab_snapshot_missing",
+                            read=f"{source / file}: no such file",
+                            want=f"a snapshot {name} of {machine.name}",
+                            remedy=f"gpufleet lab snapshot {name}, while the lab is down",
+                        )
             for machine in machines:
-                partial = machine.files.disk.with_suffix(".partial")
-                _copy(source / f"{machine.name}.qcow2", partial)
-                partial.replace(machine.files.disk)
+                for file, path in _kept(machine).items():
+                    partial = path.with_suffix(".partial")
+                    _copy(source / file, partial)
+                    partial.replace(path)
 
     def set_fault(self, name: str, fault: str) -> None:
         """Make the simulated driver of a running machine misbehave; "none" ends it."""
@@ -271,19 +247,25 @@ class Lab:
         before = self._read_state()
         generation = fastest_generation()
         wanted = self._wanted(hosts, before, generation)
-        image = self._image()
-        image.ensure_base(self._sources())
-        kvm = kvm_works(kernel_file(image.root_file_system), self._cache / "kvm.json")
+        release = one_release(wanted)
+        if any(host.kind.firmware == "efi" for host in wanted):
+            check_firmware()
+        images = {host.kind: self._image(host.kind) for host in wanted}
+        for image in images.values():
+            image.ensure_base(self._sources(release))
+        root_file_system = images[wanted[0].kind].root_file_system
+        kvm = kvm_works(kernel_file(root_file_system), self._cache / "kvm.json")
         make_key(self.directory / "key")
         machines = self._machines(wanted)
         self._refuse_forgotten(before, wanted)
-        state = self._choose_ports(before, wanted, machines, image, kvm=kvm)
+        state = self._choose_ports(before, wanted, machines, kvm=kvm)
         new = [machine for machine in machines if not machine.exists()]
-        if new:
-            image.ensure_golden(self.directory)
-        atomic_write(self.directory / "state.json", state.as_bytes())
+        for kind in dict.fromkeys(machine.host.kind for machine in new):
+            images[kind].ensure_golden(self.directory)
+        atomic_write(self.directory / STATE_FILE, state.as_bytes())
         for machine in new:
-            machine.create(image.disk)
+            image = images[machine.host.kind]
+            machine.create(image.disk, image.efi_variables)
         addresses = [self._address(machine.name, state) for machine in machines]
         builder_address = self._address(build_host.NAME, state)
         public_key = self.directory / "key.pub"
@@ -291,7 +273,7 @@ class Lab:
             if not machine.is_running():
                 machine.start(address.port, public_key, kvm=kvm)
         if self._builder.pid() is None:
-            self._builder.start(image.root_file_system, builder_address.port, public_key)
+            self._builder.start(root_file_system, builder_address.port, public_key)
         self._wait(machines, addresses, builder_address, kvm=kvm)
         atomic_write(self.script_inventory, script_text(addresses, builder_address), mode=0o600)
         atomic_write(self.inventory, inventory_text(addresses, builder_address), mode=0o600)
@@ -347,7 +329,7 @@ class Lab:
                 self._reporter.say(f"{machine.name} did not shut down by itself: power cut")
 
     def _wanted(
-        self, hosts: Sequence[Path | HostDescription], before: _State | None, generation: int
+        self, hosts: Sequence[Path | HostDescription], before: LabState | None, generation: int
     ) -> tuple[HostDescription, ...]:
         if not hosts and before is not None:
             return before.hosts
@@ -372,7 +354,7 @@ class Lab:
                 )
         return tuple(host.as_emulated(generation) for host in read)
 
-    def _refuse_forgotten(self, before: _State | None, wanted: Sequence[HostDescription]) -> None:
+    def _refuse_forgotten(self, before: LabState | None, wanted: Sequence[HostDescription]) -> None:
         if before is None:
             return
         kept = {host.name: host for host in wanted}
@@ -391,13 +373,12 @@ class Lab:
 
     def _choose_ports(
         self,
-        before: _State | None,
+        before: LabState | None,
         wanted: tuple[HostDescription, ...],
         machines: Sequence[Machine],
-        image: Image,
         *,
         kvm: bool,
-    ) -> _State:
+    ) -> LabState:
         running = {machine.name for machine in machines if machine.is_running()}
         if self._builder.pid() is not None:
             running.add(build_host.NAME)
@@ -409,16 +390,27 @@ class Lab:
                 ports[name] = last
             else:
                 ports[name] = choose_port(last, ports.values())
-        fresh = not any(machine.exists() for machine in machines)
-        disk = str(image.disk) if fresh or before is None else before.image
-        return _State(wanted, disk, kvm, ports)
+        # A machine that exists stands on the image that it was made from.
+        made = {machine.name for machine in machines if machine.exists()}
+        standing = before.images if before else {}
+        images = {
+            name: standing.get(name, disk) if name in made else disk
+            for name, disk in self._current_images(wanted).items()
+        }
+        return LabState(wanted, images, kvm, ports)
 
-    def _image(self) -> Image:
-        return Image(self._cache, lab_files() / "simulated_driver", self._reporter)
+    def _image(self, kind: GuestKind | None = None) -> Image:
+        return Image(self._cache, lab_files() / "simulated_driver", self._reporter, kind)
 
-    def _sources(self) -> Iterable[str]:
+    def _current_images(self, hosts: Iterable[HostDescription]) -> dict[str, str]:
+        return {host.name: str(self._image(host.kind).disk) for host in hosts}
+
+    def _sources(self, release: str) -> Iterable[str]:
         # A generator: this machine's sources matter only when an image is to be made.
-        yield given_sources(self._apt_sources) if self._apt_sources else machine_sources()
+        if self._apt_sources:
+            yield given_sources(self._apt_sources, release)
+        else:
+            yield machine_sources(release=release)
 
     def _machines(self, hosts: Iterable[HostDescription]) -> list[Machine]:
         return [Machine(host, MachineFiles(self.directory / "hosts" / host.name)) for host in hosts]
@@ -439,31 +431,27 @@ class Lab:
     def _snapshot_directory(self, name: str) -> Path:
         return self.directory / "snapshots" / Path(name).name
 
-    def _address(self, name: str, state: _State) -> Address:
+    def _address(self, name: str, state: LabState) -> Address:
         return Address(name, state.ports[name], self.directory / "key")
 
     def _member(
-        self, name: str, kind: str, pid: int | None, state: _State, log: Path
+        self, name: str, kind: str, pid: int | None, state: LabState, log: Path
     ) -> MemberStatus:
         return MemberStatus(name, kind, pid is not None, pid, state.ports[name], log)
 
-    def _read_state(self) -> _State | None:
-        text = read_text(self.directory / "state.json")
-        if text is None:
-            return None
-        data: dict[str, Any] = json.loads(text)
-        return _State(
-            tuple(
-                parse_description(json.dumps(host), source=str(self.directory / "state.json"))
-                for host in data["hosts"]
-            ),
-            data["image"],
-            data["kvm"],
-            data["ports"],
-        )
+    def _read_state(self) -> LabState | None:
+        return read_state(self.directory / STATE_FILE)
 
     def _locked(self) -> AbstractContextManager[None]:
         return exclusive(self.directory / "lock")
+
+
+def _kept(machine: Machine) -> dict[str, Path]:
+    """Return what a snapshot keeps of a machine, by the name of the file in the snapshot."""
+    kept = {f"{machine.name}.qcow2": machine.files.disk}
+    if machine.host.kind.firmware == "efi":
+        kept[f"{machine.name}.efi-variables.fd"] = machine.files.efi_variables
+    return kept
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -67,9 +67,16 @@ class Machine:
         """Return whether the machine has a disk of its own."""
         return self.files.disk.exists()
 
-    def create(self, image: Path) -> None:
-        """Give the machine a fresh disk: an overlay that holds what differs from the image."""
+    def create(self, image: Path, efi_variables: Path | None = None) -> None:
+        """Give the machine a fresh disk: an overlay that holds what differs from the image.
+
+        Args:
+            image: the golden raw disk.
+            efi_variables: what an EFI machine's own variables start as.
+        """
         self.files.directory.mkdir(parents=True, exist_ok=True)
+        if efi_variables is not None:
+            shutil.copyfile(efi_variables, self.files.efi_variables)
         partial = self.files.disk.with_suffix(".partial")
         run(
             [

@@ -13,6 +13,8 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import G
 DEFAULT_INSTANCE = "default"
 DEFAULT_HOSTS = ("alpha", "beta")
 GUEST_FILES = Path(__file__).parent / "guest"
+# Apart from the others, so that a change to them makes no BIOS guest's image anew.
+EFI_GUEST_FILES = Path(__file__).parent / "guest_efi"
 
 
 class LabFilesMissing(GpufleetError):

@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 
 from .description import Gpu, HostDescription, Port
+from .firmware import FIRMWARE_CODE
 from .ports import LOOPBACK
 
 QEMU = "qemu-system-x86_64"
@@ -37,6 +38,11 @@ class MachineFiles:
     def disk(self) -> Path:
         """The qcow2 overlay on the golden image."""
         return self.directory / "disk.qcow2"
+
+    @property
+    def efi_variables(self) -> Path:
+        """The machine's own EFI variables, such as its boot order; there on EFI machines only."""
+        return self.directory / "efi-variables.fd"
 
     @property
     def serial_log(self) -> Path:
@@ -97,6 +103,14 @@ def accelerator_arguments(kvm: bool) -> list[str]:
     return ["-accel", "kvm" if kvm else "tcg,thread=multi"]
 
 
+def firmware_arguments(variables: Path) -> list[str]:
+    """Return the options for EFI firmware that keeps its variables in the file."""
+    return [
+        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={escaped(FIRMWARE_CODE)}"),
+        *("-drive", f"if=pflash,unit=1,format=raw,file={escaped(variables)}"),
+    ]
+
+
 def machine_arguments(
     host: HostDescription, files: MachineFiles, *, ssh_port: int, authorized_keys: Path, kvm: bool
 ) -> list[str]:
@@ -111,11 +125,12 @@ def machine_arguments(
         f"gpufleet-lab-{host.name}",
         *accelerator_arguments(kvm),
         *_platform_arguments(host),
+        *(firmware_arguments(files.efi_variables) if host.kind.firmware == "efi" else []),
         *("-m", str(host.memory_mib), "-smp", "1"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"),
-        *("-serial", f"file:{_escaped(files.serial_log)}"),
+        *("-serial", f"file:{escaped(files.serial_log)}"),
         *("-qmp", f"unix:{QMP_SOCKET},server=on,wait=off"),
-        *("-drive", f"file={_escaped(files.disk)},if=virtio,format=qcow2,discard=unmap"),
+        *("-drive", f"file={escaped(files.disk)},if=virtio,format=qcow2,discard=unmap"),
         # Nothing outside is reachable from the guest: a lab run needs no network.
         *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:{LOOPBACK}:{ssh_port}-:22"),
         *("-device", "virtio-net-pci,netdev=net0,romfile="),
@@ -124,6 +139,8 @@ def machine_arguments(
         *_identity("authorized_keys", authorized_keys),
         *_identity("host.json", files.description),
         *topology_arguments(host),
+        # QEMU resets the machine that its watchdog is not fed by, unless told otherwise.
+        *(("-device", "i6300esb") if host.watchdog else ()),
         *("-daemonize", "-pidfile", str(files.pid)),
     ]
 
@@ -193,9 +210,9 @@ def _gpu_arguments(gpus: list[Gpu], port: str) -> list[str]:
 
 
 def _identity(name: str, path: Path) -> list[str]:
-    return ["-fw_cfg", f"name=opt/gpufleet/{name},file={_escaped(path)}"]
+    return ["-fw_cfg", f"name=opt/gpufleet/{name},file={escaped(path)}"]
 
 
-def _escaped(path: Path) -> str:
-    # In QEMU's option strings a comma separates options and a doubled one is a comma.
+def escaped(path: Path) -> str:
+    """Return a path as QEMU's option strings spell it: a comma separates, a doubled one is one."""
     return str(path).replace(",", ",,")

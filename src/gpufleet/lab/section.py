@@ -97,9 +97,11 @@ class Section:
             raise self._wrong(key, value, f"a text of the form {pattern.pattern}")
         return value
 
-    def one_of(self, key: str, allowed: Sequence[_Value]) -> _Value:
-        """Return the value under ``key``, which is one of those allowed."""
-        value = self._take(key)
+    def one_of(
+        self, key: str, allowed: Sequence[_Value], *, default: _Value | None = None
+    ) -> _Value:
+        """Return the value under ``key``, which is one of those allowed, or the default."""
+        value = self._take(key, default)
         for candidate in allowed:
             if type(value) is type(candidate) and value == candidate:
                 return candidate

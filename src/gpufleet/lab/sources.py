@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's own apt sources, as far as they name the suite that the lab is built from."""
+"""The machine's own apt sources, as far as they name a mirror of what the lab is built from.
+
+A mirror of one Debian release has the others too, under the same address and signed by keys of the
+same package: where the machine's sources name another release, the one wanted takes its place.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +15,51 @@ from pathlib import Path
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 
-SUITE = "bookworm"
-_SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
+from .kind import RELEASES, GuestKind
+
+# Each release has these suites; backports and proposed updates are not what its machines run.
+_SUITE_ENDINGS = ("", "-updates", "-security")
+# Releases whose sources name a mirror; vendors' repositories use "stable" and the like too.
+_KNOWN_RELEASES = (*RELEASES, "forky", "sid")
+_DEFAULT_RELEASE = GuestKind().release
+# What apt prints of a suite that the mirror does not have, and of a signature by an unknown key.
+_NO_RELEASE = re.compile(
+    r"The repository '(?P<repository>[^']+)' (does not have|no longer has) a Release file"
+)
+_NO_KEY = re.compile(r"NO_PUBKEY|Missing key [0-9A-F]{16,}")
 _ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<rest>\S.*)$")
 
 
 class SourcesMissing(GpufleetError):
-    """No apt source of this machine offers the lab's suite."""
+    """No apt source of this machine offers the release that the lab is to be built from."""
 
 
-def machine_sources(root: Path = Path("/")) -> str:
-    """Return, in deb822 form, this machine's sources of the lab's suite, component main.
+def machine_sources(root: Path = Path("/"), release: str = _DEFAULT_RELEASE) -> str:
+    """Return, in deb822 form, a Debian release's sources by this machine's own, component main.
 
     Raises:
-        SourcesMissing: none of its sources names the suite.
+        SourcesMissing: none of its sources names a Debian mirror.
     """
     directory = root / "etc/apt"
     files = [directory / "sources.list", *sorted((directory / "sources.list.d").glob("*"))]
     texts = [path.read_text(encoding="utf-8") for path in files if _is_source(path)]
-    return require(select(texts), f"the sources under {directory}")
+    return require(select(texts, release), f"the sources under {directory}", release)
 
 
-def given_sources(path: Path) -> str:
-    """Return, in deb822 form, the sources of the lab's suite in a file that the user names.
+def given_sources(path: Path, release: str = _DEFAULT_RELEASE) -> str:
+    """Return, in deb822 form, a Debian release's sources by a file that the user names.
 
     Raises:
-        SourcesMissing: the file cannot be read or does not name the suite.
+        SourcesMissing: the file cannot be read or names no Debian mirror.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        return require("", f"{path}: {error.strerror}")
-    return require(select([text]), str(path))
+        return require("", f"{path}: {error.strerror}", release)
+    return require(select([text], release), str(path), release)
 
 
-def require(sources: str, where: str) -> str:
+def require(sources: str, where: str, release: str) -> str:
     """Return the sources, if there are any.
 
     Raises:
@@ -55,8 +69,8 @@ def require(sources: str, where: str) -> str:
         return sources
     raise SourcesMissing(
         "lab_sources_missing",
-        read=f"{where}: no entry for Debian {SUITE} with component main",
-        want=f"a mirror of Debian {SUITE}, which the lab's machines run",
+        read=f"{where}: no entry for a Debian release with component main",
+        want=f"a mirror of Debian {release}, which the lab's machines run",
         remedy=(
             "write an apt source for it into a file (on Ubuntu install debian-archive-keyring "
             "too) and pass it: gpufleet lab up --apt-sources FILE"
@@ -64,10 +78,44 @@ def require(sources: str, where: str) -> str:
     )
 
 
-def select(texts: Iterable[str]) -> str:
-    """Return the deb822 stanzas for the lab's suite that the texts hold in either apt format."""
-    stanzas = [stanza for text in texts for stanza in _stanzas(text)]
-    return "\n".join(dict.fromkeys(stanzas))
+def select(texts: Iterable[str], release: str = _DEFAULT_RELEASE) -> str:
+    """Return the deb822 stanzas of a Debian release, made from texts in either apt format.
+
+    They are those that name the release; without any, those of the first other release that is
+    named, oldest first, with the wanted one's suites in its place.
+    """
+    entries = [fields for text in texts for fields in _entries(text)]
+    for named in (release, *(other for other in _KNOWN_RELEASES if other != release)):
+        stanzas = [stanza for one in entries if (stanza := _stanza(one, named, release))]
+        if stanzas:
+            return "\n".join(dict.fromkeys(stanzas))
+    return ""
+
+
+def refuse_missing_release(log: str, release: str) -> None:
+    """Raise where what apt printed says that a mirror does not have the release.
+
+    Raises:
+        SourcesMissing: naming the repository that apt asked.
+    """
+    found = _NO_RELEASE.search(log)
+    if found:
+        raise SourcesMissing(
+            "lab_release_not_on_mirror",
+            read=f"the repository {found.group('repository')} has no Release file",
+            want=f"a mirror of Debian {release}, with its updates and security suites",
+            remedy=(
+                "write apt sources of a mirror that has them into a file (archive.debian.org has "
+                "releases that others dropped) and pass it: gpufleet lab up --apt-sources FILE"
+            ),
+        )
+    if _NO_KEY.search(log):
+        raise SourcesMissing(
+            "lab_release_key_missing",
+            read=f"apt does not know the key that Debian {release} is signed by",
+            want="a debian-archive-keyring as new as the release",
+            remedy="apt-get install --no-install-recommends debian-archive-keyring",
+        )
 
 
 def _is_source(path: Path) -> bool:
@@ -75,12 +123,10 @@ def _is_source(path: Path) -> bool:
     return path.suffix in {".list", ".sources"} and path.is_file()
 
 
-def _stanzas(text: str) -> list[str]:
+def _entries(text: str) -> list[dict[str, str]]:
     if re.search(r"^Types:", text, re.MULTILINE | re.IGNORECASE):
-        fields = [_fields(paragraph) for paragraph in re.split(r"\n\s*\n", text)]
-    else:
-        fields = [found for line in text.splitlines() if (found := _one_line(line))]
-    return [stanza for one in fields if (stanza := _stanza(one))]
+        return [_fields(paragraph) for paragraph in re.split(r"\n\s*\n", text)]
+    return [found for line in text.splitlines() if (found := _one_line(line))]
 
 
 def _fields(paragraph: str) -> dict[str, str]:
@@ -111,8 +157,10 @@ def _one_line(line: str) -> dict[str, str]:
     return fields
 
 
-def _stanza(fields: dict[str, str]) -> str:
-    suites = [suite for suite in _SUITES if suite in fields.get("suites", "").split()]
+def _stanza(fields: dict[str, str], named: str, release: str) -> str:
+    """Return a stanza for the release's suites where an entry names those of ``named``."""
+    there = fields.get("suites", "").split()
+    suites = [f"{release}{ending}" for ending in _SUITE_ENDINGS if f"{named}{ending}" in there]
     if (
         not suites
         or "main" not in fields.get("components", "").split()

@@ -14,6 +14,7 @@ import pytest
 
 from gpufleet.lab import DescriptionInvalid
 from gpufleet.lab.description import bus_order, parse_description
+from gpufleet.lab.kind import GuestKind
 
 HOSTS = Path(__file__).parents[3] / "lab" / "hosts"
 
@@ -98,6 +99,9 @@ def changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
         ),
         (("latency_us", "on"), 0, "latency_us: on"),
         (("socket_share",), 0, "socket_share"),
+        (("release",), "buster", "release"),
+        (("boot_loader",), "systemd-boot", "boot_loader"),
+        (("watchdog",), 1, "watchdog"),
         (("ports", 5, "peer_share"), 1.5, "ports[5]: peer_share"),
         (("ports", 0, "peer_share"), 0.5, "peer_share"),
     ],
@@ -110,6 +114,18 @@ def test_a_mistake_is_named_with_what_is_wanted(
     assert named in caught.value.read
     assert caught.value.want
     assert caught.value.remedy
+
+
+def test_what_is_not_said_is_not_written_back() -> None:
+    written = json.loads(parse_description(json.dumps(document())).as_json())
+    assert {"kind", "release", "firmware", "boot_loader", "watchdog"} & set(written) == set()
+
+
+def test_a_kind_and_a_watchdog_are_kept() -> None:
+    asked = {"release": "trixie", "firmware": "efi", "watchdog": True}
+    host = parse_description(json.dumps({**document(), **asked}))
+    assert host.kind == GuestKind("trixie", "efi")
+    assert asked.items() <= json.loads(host.as_json()).items()
 
 
 def test_gpus_out_of_bus_order_are_refused() -> None:

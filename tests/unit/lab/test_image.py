@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cache's keys: they follow what goes into a layer and nothing else."""
+"""The image's files: what is missing from them, and which layers kinds of guests share."""
 
 from __future__ import annotations
 
@@ -9,56 +9,35 @@ from pathlib import Path
 
 import pytest
 
-from gpufleet.lab.image import ImageFailed, content_key, kernel_file
+from gpufleet.lab.image import Image, ImageFailed, kernel_file
+from gpufleet.lab.kind import GuestKind
+from gpufleet.lab.progress import Reporter
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    (tmp_path / "kernel").mkdir()
-    (tmp_path / "kernel/nv.c").write_text("int nv;\n")
-    (tmp_path / "kernel/build.sh").write_text("true\n")
-    return tmp_path
-
-
-def test_the_same_content_has_the_same_key(tree: Path) -> None:
-    assert content_key(tree, ["a"]) == content_key(tree, ["a"])
-
-
-def test_words_do_not_run_together(tree: Path) -> None:
-    assert content_key(tree, ["ab", "c"]) != content_key(tree, ["a", "bc"])
-
-
-def test_content_name_and_mode_count(tree: Path) -> None:
-    keys = {content_key(tree, [])}
-    (tree / "kernel/nv.c").write_text("int nw;\n")
-    keys.add(content_key(tree, []))
-    (tree / "kernel/build.sh").chmod(0o755)
-    keys.add(content_key(tree, []))
-    (tree / "kernel/nv.c").rename(tree / "kernel/nw.c")
-    keys.add(content_key(tree, []))
-    assert len(keys) == 4
-
-
-def test_what_a_build_leaves_in_the_checkout_does_not_count(tree: Path) -> None:
-    before = content_key(tree, [])
-    for name in (
-        "kernel/nv.o",
-        "kernel/nvidia.ko",
-        "kernel/_out/x.c",
-        "userspace/build/libcuda.so.1",
-    ):
-        (tree / name).parent.mkdir(exist_ok=True, parents=True)
-        (tree / name).write_text("built")
-    assert content_key(tree, []) == before
-
-
-def test_parts_that_were_not_asked_for_do_not_count(tree: Path) -> None:
-    before = content_key(tree, [], ["kernel"])
-    (tree / "patches").mkdir()
-    (tree / "patches/p.patch").write_text("+\n")
-    assert content_key(tree, [], ["kernel"]) == before
+def image(tmp_path: Path, kind: GuestKind | None = None) -> Image:
+    return Image(tmp_path / "images", tmp_path / "driver", Reporter(), kind)
 
 
 def test_an_image_without_its_kernel_says_how_to_get_a_new_one(tmp_path: Path) -> None:
     with pytest.raises(ImageFailed, match="destroy --cache"):
         kernel_file(tmp_path)
+
+
+def test_kinds_of_one_release_share_its_files_and_have_disks_of_their_own(tmp_path: Path) -> None:
+    kinds = [GuestKind(), GuestKind(firmware="efi"), GuestKind("bookworm", "efi", "systemd-boot")]
+    images = [image(tmp_path, kind) for kind in kinds]
+    assert len({one.root_file_system for one in images}) == 1
+    assert len({one.disk for one in images}) == 3
+
+
+def test_releases_share_nothing(tmp_path: Path) -> None:
+    images = [image(tmp_path, GuestKind(release)) for release in ("bullseye", "trixie")]
+    assert images[0].root_file_system != images[1].root_file_system
+    assert images[0].disk != images[1].disk
+
+
+def test_efi_guests_alone_start_with_variables(tmp_path: Path) -> None:
+    assert image(tmp_path).efi_variables is None
+    efi = image(tmp_path, GuestKind(firmware="efi"))
+    assert efi.efi_variables is not None
+    assert efi.efi_variables.parent == efi.disk.parent

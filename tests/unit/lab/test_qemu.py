@@ -62,6 +62,24 @@ def test_ssh_is_forwarded_on_the_loopback_only_and_nothing_goes_out() -> None:
     assert network == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"
 
 
+def test_a_machine_is_described_to_qemu_as_before_unless_it_asks_for_more() -> None:
+    argv = arguments("alpha")
+    assert not [word for word in argv if "pflash" in word or "i6300esb" in word]
+    assert len(options(argv, "-drive")) == 1
+
+
+def test_an_efi_machine_has_firmware_with_variables_of_its_own() -> None:
+    drives = options(arguments("bookworm_efi_grub", "/a,b"), "-drive")
+    assert drives[0].startswith("if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/")
+    assert drives[1] == "if=pflash,unit=1,format=raw,file=/a,,b/efi-variables.fd"
+    assert drives[2].startswith("file=/a,,b/disk.qcow2,if=virtio")
+
+
+def test_a_watchdog_is_there_where_it_is_asked_for() -> None:
+    argv = arguments("trixie_bios")
+    assert "i6300esb" in options(argv, "-device")
+
+
 def test_a_comma_in_the_state_directory_is_no_new_option() -> None:
     argv = arguments("alpha", "/a,b")
     assert options(argv, "-drive")[0].startswith("file=/a,,b/disk.qcow2,")

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a kind of guest is made from, and which changes make which layers anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpufleet.lab import recipe
+from gpufleet.lab.kind import FIRMWARES, RELEASES, GuestKind
+from gpufleet.lab.paths import EFI_GUEST_FILES, GUEST_FILES
+
+
+def test_each_release_and_each_way_to_boot_has_a_key_of_its_own() -> None:
+    kinds = [GuestKind(release, firmware) for release in RELEASES for firmware in FIRMWARES]
+    kinds.append(GuestKind("bookworm", "efi", "systemd-boot"))
+    assert len({recipe.boot_key(kind) for kind in kinds}) == len(kinds)
+
+
+def test_a_bios_guest_starts_from_the_disk_made_with_its_release() -> None:
+    assert recipe.boot_key(GuestKind("trixie")) == recipe.base_key("trixie")
+
+
+def test_what_only_efi_guests_have_makes_no_other_image_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = (GuestKind(), GuestKind(firmware="efi"))
+    bios, efi = (recipe.golden_key(kind, tmp_path) for kind in kinds)
+    changed = tmp_path / "guest_efi"
+    shutil.copytree(EFI_GUEST_FILES, changed)
+    (changed / "tree/etc/fstab").write_text("changed\n")
+    monkeypatch.setattr(recipe, "EFI_GUEST_FILES", changed)
+    assert recipe.golden_key(kinds[0], tmp_path) == bios
+    assert recipe.golden_key(kinds[1], tmp_path) != efi
+
+
+def test_what_every_guest_has_makes_all_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = recipe.boot_key(GuestKind(firmware="efi"))
+    shutil.copytree(GUEST_FILES, tmp_path / "guest")
+    (tmp_path / "guest/tree/etc/fstab").write_text("changed\n")
+    monkeypatch.setattr(recipe, "GUEST_FILES", tmp_path / "guest")
+    assert recipe.boot_key(GuestKind(firmware="efi")) != before
+
+
+def test_the_oldest_release_alone_needs_its_usr_merged() -> None:
+    assert [bool(recipe.bootstrap_hooks(release)) for release in RELEASES] == [True, False, False]
+
+
+def test_no_kind_keeps_two_boot_loaders() -> None:
+    assert "grub-efi-amd64" in recipe.efi_packages("grub")
+    assert "grub-pc-" in recipe.efi_packages("grub")
+    words = recipe.efi_packages("systemd-boot")
+    assert [word for word in words if word.startswith("grub") and not word.endswith("-")] == []
+
+
+def test_the_efi_partition_is_mounted_by_the_label_that_it_is_given() -> None:
+    installer = EFI_GUEST_FILES / "tree/usr/local/sbin/gpufleet-lab-install-boot-loader"
+    label = "GPUFLEETESP"
+    assert f"-n {label} " in installer.read_text(encoding="utf-8")
+    fstab = (EFI_GUEST_FILES / "tree/etc/fstab").read_text(encoding="utf-8")
+    assert f"LABEL={label} /boot/efi vfat" in fstab
