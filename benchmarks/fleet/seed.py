@@ -22,7 +22,8 @@ from benchmarks.fleet.figures import BUILTIN, OURS
 from benchmarks.fleet.hosts import Hosts, System, serve
 from benchmarks.fleet.machine import DESCRIPTION, boot_machine, build_machine, read_description
 from gpufleet.lab.chroot import enter_argv
-from gpufleet.lab.image import Image, content_key, exclusive, installed_tree
+from gpufleet.lab.content_key import content_key
+from gpufleet.lab.image import Image, exclusive, installed_tree
 from gpufleet.lab.paths import GUEST_FILES, cache_directory, lab_files
 from gpufleet.lab.progress import Reporter
 from gpufleet.lab.remote import make_key
