@@ -88,6 +88,7 @@ lint: setup ## ruff, mypy --strict, yamllint, ansible-lint
 	$(WITH_VENV) ruff format --check .
 	$(WITH_VENV) MYPYPATH=collection:src mypy -p gpufleet
 	$(WITH_VENV) MYPYPATH=collection:src mypy -p ansible_collections.gpufleet.p2p.plugins.module_utils
+	$(WITH_VENV) MYPYPATH=collection:src:tests:. mypy -p benchmarks
 	$(WITH_VENV) yamllint --strict .
 	$(WITH_VENV) ansible-lint --offline --profile production --strict
 
