@@ -31,6 +31,19 @@ options:
       - The trial that is meant, as M(gpufleet.p2p.kernel_cmdline) returned it. Another one on the
         host is refused; without it whichever is recorded is taken.
     type: str
+  unchanged:
+    description:
+      - With O(state=armed), where no trial is recorded, arm one of the default entry with the
+        parameters that it has, because something else is to be tried in it, such as a driver
+        (M(gpufleet.p2p.driver_trial)).
+    type: bool
+    default: false
+  panic_seconds:
+    description:
+      - Seconds after which a kernel that panics in a trial made by O(unchanged) restarts into the
+        old entry.
+    type: int
+    default: 30
 attributes:
   check_mode:
     description: Can run in check mode and tell what it would change without changing anything.
@@ -51,6 +64,11 @@ EXAMPLES = r"""
   gpufleet.p2p.boot_trial:
     state: confirmed
     token: "{{ cmdline.token }}"
+
+- name: Boot the default entry once, with a driver that is on trial
+  gpufleet.p2p.boot_trial:
+    state: armed
+    unchanged: true
 
 - name: Forget a trial that was not booted
   gpufleet.p2p.boot_trial:
@@ -86,6 +104,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.detect import detect
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import apply_in_order
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.plan import (
+    Host,
+    TrialPlan,
     observe,
     plan_abandoned,
     plan_armed,
@@ -96,14 +116,28 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main a
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["armed", "confirmed", "abandoned"], "required": True},
     "token": {"type": "str", "no_log": False},
+    "unchanged": {"type": "bool", "default": False},
+    "panic_seconds": {"type": "int", "default": 30},
 }
-PLANS = {"armed": plan_armed, "confirmed": plan_confirmed, "abandoned": plan_abandoned}
+
+
+def _plan(host: Host, options: dict[str, Any]) -> TrialPlan:
+    token = options["token"]
+    if options["state"] == "armed":
+        return plan_armed(
+            host,
+            token,
+            unchanged=options["unchanged"],
+            panic_seconds=options["panic_seconds"],
+        )
+    plan = plan_confirmed if options["state"] == "confirmed" else plan_abandoned
+    return plan(host, token)
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result after planning and, outside of check mode, applying."""
     loader = detect()
-    plan = PLANS[module.params["state"]](observe(loader), module.params["token"])
+    plan = _plan(observe(loader), module.params)
     changed = bool(plan.steps)
     if not module.check_mode:
         changed = apply_in_order(plan.steps)

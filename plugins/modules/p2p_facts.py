@@ -189,6 +189,8 @@ ansible_facts:
               host holds back by itself (C(held)).
             - C(firmware) lists the releases whose GSP firmware is there, C(module_files) every
               nvidia module below the running kernel's directory, whoever put it there.
+            - C(on_trial) tells whether M(gpufleet.p2p.driver_trial) keeps the driver to trial
+              boots.
             - C(nvml) tells whether NVML answered, C(nvml_error) why not.
           type: dict
           returned: success
@@ -216,6 +218,7 @@ ansible_facts:
             userspace_archive: {releases: {595.71.05: ["libcuda1:amd64"]}, held: []}
             firmware: [595.58.03]
             module_files: [updates/dkms/nvidia.ko]
+            on_trial: false
             nvml: true
             nvml_version: 595.58.03
             nvml_error: null

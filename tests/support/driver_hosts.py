@@ -210,6 +210,15 @@ def give_archive(builder: Host, host: Host) -> None:
     shutil.copy2(builder.path(ARCHIVE), host.path(ARCHIVE))
 
 
+def give_stock_module(builder: Host, host: Host) -> None:
+    """Give a host a stock module, as a distribution's package brings one."""
+    stock = host.path(f"/lib/modules/{host.kernel}/kernel/drivers/video/nvidia.ko")
+    stock.parent.mkdir(parents=True, exist_ok=True)
+    built = builder.module("dkms_module", **{**EXPORT, "state": "built", "patches": []})
+    stock.write_bytes(builder.path(built["modules"][0]["path"]).read_bytes())
+    host.run("depmod", "-a", host.kernel)
+
+
 def damage_archive(host: Host) -> None:
     """Cut the archive short."""
     path = host.path(ARCHIVE)

@@ -71,6 +71,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             "userspace_archive": {"releases": {}, "held": []},
             "firmware": ["595.58.03"],
             "module_files": [],
+            "on_trial": False,
         },
         "toolchain": {"distribution": "debian", "missing": [], "kernels": [kernel(RELEASE)]},
         "dkms": {"version": "3.0.10", "modules": [], "error": None},

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .._host.kernel import TRIAL_PARAMETER
 from .cmdline import wanted
 from .grub_config import replaced_span, spliced
 from .grub_script import Entry, Script, quote
 from .interface import BootConfigurationRefused, Trial
 
-TOKEN_PARAMETER = "gpufleet.trial"
+TOKEN_PARAMETER = TRIAL_PARAMETER
 _IDENTITY = "gpufleet-trial-"
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 _BEGIN = b"\n### BEGIN gpufleet trial entry (removed by boot_trial) ###\n"

@@ -185,13 +185,23 @@ def _refuse_other_token(host: Host, token: str | None) -> None:
         )
 
 
-def plan_armed(host: Host, token: str | None) -> TrialPlan:
+def plan_armed(
+    host: Host, token: str | None, *, unchanged: bool = False, panic_seconds: int = 30
+) -> TrialPlan:
     """Plan to have the recorded trial selected for the next boot.
+
+    With ``unchanged``, where none is recorded, it is one of the default entry with the parameters
+    that it has, in which something else is tried.
 
     Raises:
         TrialRefused: there is no recorded trial, or another one; or one-shot is impossible.
     """
     _refuse_other_token(host, token)
+    if host.record is None and unchanged:
+        own = host.loader.own_parameters() or ()
+        attempt = new_trial(own, panic_seconds, host.running.boot_id)
+        steps = [*record_step(host.root, attempt), *host.loader.steps_to_arm(attempt)]
+        return TrialPlan(steps, attempt.token, fell_back=False, reboot_required=True)
     if host.record is None:
         raise TrialRefused(
             "no_trial",
@@ -201,8 +211,7 @@ def plan_armed(host: Host, token: str | None) -> TrialPlan:
         )
     state = host.trial_state
     fell_back = state is TrialState.FELL_BACK
-    steps: list[Step] = []
-    attempt = host.record
+    attempt, steps = host.record, []
     if fell_back:
         parameters = wanted(host.record.parameters)
         attempt = new_trial(parameters, host.record.panic_seconds, host.running.boot_id)

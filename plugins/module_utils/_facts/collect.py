@@ -22,6 +22,7 @@ from .._driver.identity import installed_module, loaded_module, modprobe_overrid
 from .._driver.modprobe_options import foreign_settings
 from .._driver.presence import firmware_releases, module_files, userspace_origin
 from .._driver.registry_in_force import keys_in_force, running_parameters
+from .._driver.trial import is_on_trial
 from .._driver.userspace_hold import archive_state
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
 from .._host.acs import AcsState, read_acs
@@ -147,6 +148,7 @@ def driver_record(root: Path, release: str) -> Record:
     ``matches`` is None where either build id is unknown. ``modprobe_override`` is the command
     that modprobe.d puts in the place of loading the file, None where it does not. ``registry`` are
     the resource manager's keys that the running module was loaded with, None where none runs.
+    ``on_trial`` tells whether a driver is loaded in trial boots alone.
     """
     loaded = loaded_module(root, _MODULE)
     installed, error = None, None
@@ -173,6 +175,7 @@ def driver_record(root: Path, release: str) -> Record:
         "userspace_archive": archive_state() if root == Path("/") else NO_ARCHIVE,
         "firmware": firmware_releases(root),
         "module_files": module_files(root, release),
+        "on_trial": is_on_trial(root),
     }
 
 

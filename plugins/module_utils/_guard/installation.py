@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .._host.commands import run
-from .._host.files import FileChange, atomic_write, read_bytes, remove
+from .._host.files import FileChange, Link, atomic_write, read_bytes, remove
 from .._host.state_file import read_state
 from .alarm import metrics_file
 from .places import ALARM, MOTD, PROGRAM, RECORD, SETTINGS, STATE_DIRECTORY, Settings, below
@@ -51,41 +51,6 @@ class Wanted:
     program: bytes
     settings: Settings
     interval_minutes: int = 60
-
-
-@dataclass(frozen=True)
-class Link:
-    """A symbolic link that is to be there (target) or not (None)."""
-
-    path: Path
-    target: str | None
-
-    @property
-    def is_change(self) -> bool:
-        """Whether the link is not as it is to be."""
-        return _target_of(self.path) != self.target
-
-    def apply(self) -> bool:
-        """Make or remove the link; return whether anything changed."""
-        if not self.is_change:
-            return False
-        if self.target is None:
-            return remove(self.path)
-        temporary = self.path.with_name(f".{self.path.name}.gpufleet")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.target)
-        temporary.replace(self.path)
-        return True
-
-    def as_diff(self) -> dict[str, str]:
-        """Return Ansible's diff record."""
-        before, after = _target_of(self.path), self.target
-        return {
-            "before_header": str(self.path),
-            "after_header": str(self.path),
-            "before": f"link to {before}\n" if before else "",
-            "after": f"link to {after}\n" if after else "",
-        }
 
 
 Change = Union[FileChange, Link]
@@ -236,10 +201,6 @@ def _note_directories(directories: Sequence[Path], root: Path) -> None:
     known = read_made(root)
     if missing - known:
         atomic_write(below(root, MADE), json.dumps(sorted(missing | known)).encode())
-
-
-def _target_of(path: Path) -> str | None:
-    return str(path.readlink()) if path.is_symlink() else None
 
 
 def _mode_of(path: Path) -> int | None:

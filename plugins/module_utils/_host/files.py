@@ -136,3 +136,47 @@ class FileChange:
             "before": (self.before or b"").decode("utf-8", "backslashreplace"),
             "after": (self.after or b"").decode("utf-8", "backslashreplace"),
         }
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link that is to be there (target) or not (None)."""
+
+    path: Path
+    target: str | None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the link is not as it is to be."""
+        return self._current() != self.target
+
+    def apply(self) -> bool:
+        """Make or remove the link; return whether anything changed.
+
+        Raises:
+            OSError: the file system refused.
+        """
+        if not self.is_change:
+            return False
+        if self.target is None:
+            return remove(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        temporary = self.path.with_name(f".{self.path.name}.gpufleet")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(self.target)
+        temporary.replace(self.path)
+        sync_directory(self.path.parent)
+        return True
+
+    def as_diff(self) -> dict[str, str]:
+        """Return Ansible's diff record."""
+        before, after = self._current(), self.target
+        return {
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+            "before": f"link to {before}\n" if before else "",
+            "after": f"link to {after}\n" if after else "",
+        }
+
+    def _current(self) -> str | None:
+        return str(self.path.readlink()) if self.path.is_symlink() else None

@@ -14,6 +14,9 @@ from .compiler import KernelCompiler, running_compiler
 from .files import read_text
 from .foreign_text import decimal
 
+#: The parameter that a boot on trial, and no other, has on its command line; its value is a token.
+TRIAL_PARAMETER = "gpufleet.trial"
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.dkms import parse_status
-from support.driver_hosts import EXPORT, INSTALL, VERSION, Host, give_archive
+from support.driver_hosts import INSTALL, VERSION, Host, give_archive, give_stock_module
 
 NewHost = Callable[[str], Host]
 TREES = ("etc", "boot", "lib/modules", "usr/src", "var/lib/dkms", "var/lib/gpufleet")
@@ -21,11 +21,7 @@ def host(new_host: NewHost, builder: Host) -> Host:
     """Return a host with a stock module, as a distribution's package brings one."""
     host = new_host("switched")
     give_archive(builder, host)
-    stock = host.path(f"/lib/modules/{host.kernel}/kernel/drivers/video/nvidia.ko")
-    stock.parent.mkdir(parents=True, exist_ok=True)
-    built = builder.module("dkms_module", **{**EXPORT, "state": "built", "patches": []})
-    stock.write_bytes(builder.path(built["modules"][0]["path"]).read_bytes())
-    host.run("depmod", "-a", host.kernel)
+    give_stock_module(builder, host)
     return host
 
 

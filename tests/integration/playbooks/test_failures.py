@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.staged_fleet import StagedFleet
+from support.staged_fleet.host_double import STOCK, bare
 
 #: By host: what is wrong with it, the outcome, and the code that has to be told.
 HOSTS: dict[str, tuple[dict[str, Any], str, str | None]] = {
@@ -21,6 +22,7 @@ HOSTS: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "broken": ({"fault": "driver installed"}, "failed", "driver_installed_failed"),
     "gone": ({"fault": "restarted"}, "failed", "host_not_back"),
     "stock": ({"fault": "stock driver"}, "failed", "boot_unhealthy"),
+    "panics": ({"fault": "panic"}, "failed", "trial_fell_back"),
     "wrong": ({"fault": "verdict"}, "failed", "verification_failed"),
 }
 
@@ -54,7 +56,59 @@ def test_a_boot_that_is_not_healthy_is_not_kept(fleet: StagedFleet) -> None:
     stock = fleet.host("stock")
     assert stock["journal"][-2:] == ["restarted", "trial abandoned"]
     assert stock["default"] == []
+    # Still on trial: the next restart has the old driver.
+    assert stock["driver_on_trial"]
     assert "verified" not in stock["journal"]
+
+
+def test_a_host_that_fell_back_has_its_old_system_and_is_taken_there_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    fleet = StagedFleet(tmp_path, ["host"])
+    fleet.set("host", fault="panic")
+    assert fleet.run().code != 0
+    fallen = fleet.host("host")
+    assert fallen["running"] == bare("host")["running"]
+    assert (fallen["installed"], fallen["default"], fallen["trial"]) == (STOCK, [], None)
+    fleet.set("host", fault=None)
+    assert fleet.run().code == 0
+    assert fleet.is_converged("host")
+
+
+def test_a_driver_alone_is_tried_too(tmp_path: Path) -> None:
+    """A converged host that loses its driver gets a trial boot of the parameters that it has."""
+    fleet = StagedFleet(tmp_path, ["host"])
+    assert fleet.run().code == 0
+    old = {**fleet.host("host")["running"], "build_id": STOCK}
+    fleet.set("host", installed=STOCK, running=old, journal=[])
+    assert fleet.run().code == 0
+    journal = fleet.host("host")["journal"]
+    assert journal == [
+        "driver trial begun",
+        "driver installed",
+        "trial armed",
+        "restarted",
+        "trial confirmed",
+        "driver trial ended",
+        "verified",
+    ]
+    assert fleet.is_converged("host")
+
+
+def test_without_a_trial_nothing_is_on_trial(tmp_path: Path) -> None:
+    fleet = StagedFleet(tmp_path, ["host"], p2p_trial_boot=False)
+    fleet.run()
+    assert not [done for done in fleet.host("host")["journal"] if "driver trial" in done]
+
+
+def test_a_driver_on_trial_goes_with_the_driver(tmp_path: Path) -> None:
+    fleet = StagedFleet(tmp_path, ["host"])
+    fleet.set("host", fault="stock driver")
+    assert fleet.run().code != 0
+    fleet.set("host", fault=None)
+    assert fleet.run(playbook="rollback").code == 0
+    host = fleet.host("host")
+    assert (host["driver_on_trial"], host["installed"]) == (False, STOCK)
 
 
 def test_after_a_failed_host_the_others_are_not_reached(tmp_path: Path) -> None:

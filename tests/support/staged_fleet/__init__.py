@@ -34,6 +34,7 @@ DOUBLES = (
     "dkms_module",
     "driver_registry",
     "driver_source",
+    "driver_trial",
     "driver_userspace",
     "kernel_cmdline",
     "loaded_module",
@@ -159,6 +160,7 @@ class StagedFleet:
             and state["running"]["parameters"] == ["iommu=pt"]
             and state["running"]["build_id"] == state["installed"] == PATCHED
             and state["trial"] is None
+            and not state["driver_on_trial"]
             and state["guarded"]
         )
 

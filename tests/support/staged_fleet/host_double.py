@@ -8,8 +8,9 @@ and the installed driver stay; the running ones become what was chosen for that 
 of it goes into ``journal``, so that a test can tell what was done, how often and in which order.
 
 Two things can be asked of it. ``fault`` names the change that fails; ``stock driver`` is a host
-that loads its old driver after the restart, ``keys overlooked`` one whose driver comes up without
-its registry keys, ``verdict`` one whose GPUs do not get the data.
+that loads its old driver after the restart, ``panic`` one whose trial boot ends in its old system
+by itself, ``keys overlooked`` one whose driver comes up without its registry keys, ``verdict`` one
+whose GPUs do not get the data.
 ``halt`` names a change, with ``before:`` or ``after:`` in front, at which the host stands still:
 the task then never returns, as when the controller dies in the middle of it.
 """
@@ -43,6 +44,7 @@ def bare(name: str, **changes: Any) -> dict[str, Any]:
         "running": {"parameters": [], "build_id": STOCK, "trial": None, "keys": {}},
         "installed": STOCK,
         "keys": {},
+        "driver_on_trial": False,
         "guarded": False,
         "processes": [],
         "journal": [],
@@ -108,6 +110,7 @@ class HostDouble:
             gpus=[gpu(0, processes=state["processes"]), gpu(1)],
             driver__installed={"build_id": state["installed"]},
             driver__build_id=running["build_id"],
+            driver__on_trial=state["driver_on_trial"],
             iommu={
                 "default_domain": "translated" if translating else "identity",
                 "gpu_groups": {"0000:01:00.0": {"id": 1, "type": kind}},
@@ -140,6 +143,16 @@ class HostDouble:
             f"driver {given['state']}", lambda: self.state.update(installed=wanted), check=check
         )
         return {"changed": changed, "modules": [{"name": "nvidia", "build_id": wanted}]}
+
+    def driver_trial(self, given: Result, check: bool) -> Result:
+        """Keep the driver to trial boots, or let it be loaded at every boot."""
+        begun = given["state"] == "begun"
+        changed = self.state["driver_on_trial"] != begun and self.change(
+            f"driver trial {given['state']}",
+            lambda: self.state.update(driver_on_trial=begun),
+            check=check,
+        )
+        return {"changed": changed, "on_trial": begun}
 
     def driver_userspace(self, _given: Result, _check: bool) -> Result:
         """Hold the libraries, which are the right ones."""
@@ -180,10 +193,14 @@ class HostDouble:
             return {"changed": changed, "reboot_required": bool(state["running"]["parameters"])}
         wanted = given["parameters"]
         running = state["running"]
-        if state["default"] == wanted:
-            return {"reboot_required": running["parameters"] != wanted, "token": None}
         if running["trial"] and state["trial"]:
             return {"reboot_required": False, "token": running["trial"]}
+        if state["default"] == wanted:
+            changed = bool(state["trial"]) and self.change(
+                "trial forgotten", lambda: state.update(trial=None), check=check
+            )
+            reboot = running["parameters"] != wanted
+            return {"changed": changed, "reboot_required": reboot, "token": None}
         token = f"trial-of-boot-{state['boot']}"
         if state["trial"] == {"token": token, "parameters": wanted, "armed": True}:
             return {"reboot_required": True, "token": token}
@@ -195,17 +212,18 @@ class HostDouble:
         """Arm, confirm or abandon the trial."""
         state, trial = self.state, self.state["trial"]
         if given["state"] == "armed":
-            if trial["armed"]:
-                return {}
-            return {
-                "changed": self.change("trial armed", lambda: trial.update(armed=True), check=check)
-            }
+            if trial is None:
+                assert given["unchanged"], "there is no trial to arm"
+                trial = {"token": f"trial-of-boot-{state['boot']}", "parameters": state["default"]}
+            elif trial["armed"]:
+                return {"token": trial["token"]}
+            armed = {"trial": {**trial, "armed": True}}
+            changed = self.change("trial armed", lambda: state.update(armed), check=check)
+            return {"changed": changed, "token": trial["token"]}
         if given["state"] == "abandoned":
-            return {
-                "changed": self.change(
-                    "trial abandoned", lambda: state.update(trial=None), check=check
-                )
-            }
+            fell_back = state["running"]["trial"] is None
+            changed = self.change("trial abandoned", lambda: state.update(trial=None), check=check)
+            return {"changed": changed, "fell_back": fell_back}
         if state["running"]["trial"] != given["token"]:
             raise RuntimeError("trial_fell_back")
         confirmed = {"default": trial["parameters"], "trial": None}
@@ -222,6 +240,10 @@ class HostDouble:
             tried = trial if trial and trial["armed"] else None
             if tried:
                 trial["armed"] = False  # GRUB clears its selection before it starts the kernel
+            if state["fault"] == "panic":
+                tried = None
+            if state["driver_on_trial"] and tried is None:
+                state["installed"] = STOCK
             state["running"] = {
                 "parameters": list(tried["parameters"] if tried else state["default"]),
                 "build_id": STOCK if state["fault"] == "stock driver" else state["installed"],

@@ -20,7 +20,13 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 ROW = re.compile(r"(?m)^\| `(?P<name>\w+)` \| (?P<type>[^|]+) \| (?P<default>[^|]+) \| [^|]+ \|$")
 
 #: Facts by which one role hands its result to the next; their default is told in words.
-SET_BY_ROLES = {"p2p_driver_build_id", "p2p_driver_registry", "p2p_record", "p2p_verify_result"}
+SET_BY_ROLES = {
+    "p2p_driver_build_id",
+    "p2p_driver_registry",
+    "p2p_driver_trial_result",
+    "p2p_record",
+    "p2p_verify_result",
+}
 
 
 def loaded(path: Path) -> dict[str, Any]:

@@ -338,3 +338,35 @@ def test_check_mode_foresees_the_lines_that_generating_makes(host: BootHost) -> 
     assert steps[-1].as_diff() == foreseen
     assert foreseen["after"].count("quiet intel_iommu=on iommu=pt\n") == 2
     assert "single" not in foreseen["after"]
+
+
+def test_the_command_line_as_it_is_can_be_tried_for_the_sake_of_something_else(
+    host: BootHost,
+) -> None:
+    pristine = host.tree()
+    with pytest.raises(TrialRefused, match="no recorded trial"):
+        plan.plan_armed(host.observe(), None)
+    armed = plan.plan_armed(host.observe(), None, unchanged=True, panic_seconds=7)
+    assert apply_in_order(armed.steps)
+    before = host.command_line()
+    host.reboot()
+    assert host.command_line() == f"{before} gpufleet.trial={armed.token} panic=7"
+    assert apply_in_order(plan.plan_confirmed(host.observe(), armed.token).steps)
+    host.reboot()
+    assert host.command_line() == before
+    assert host.tree() == pristine
+
+
+def test_confirmed_parameters_are_in_a_trial_of_the_command_line_as_it_is(host: BootHost) -> None:
+    apply_in_order(present(host, trial=False).steps)
+    host.reboot()
+    confirmed = host.tree()
+    armed = plan.plan_armed(host.observe(), None, unchanged=True)
+    apply_in_order(armed.steps)
+    host.reboot()
+    assert "iommu=pt" in host.command_line()
+    # A run that continues here finds its own trial running, and confirms it.
+    running = present(host)
+    assert (running.steps, running.token) == ([], armed.token)
+    assert apply_in_order(plan.plan_confirmed(host.observe(), armed.token).steps)
+    assert host.tree() == confirmed
