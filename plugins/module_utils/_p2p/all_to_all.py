@@ -22,7 +22,7 @@ from .._host.errors import GpufleetError
 from . import payload, protocol
 from .bench import GUARD_BYTES, Bench, Side
 from .conversation import die_with_parent, read_line, tell
-from .pattern import seed_of
+from .pattern import POISON_BYTE, Pattern, seed_of
 from .result import FAILED, NOT_RUN, PASSED
 from .sampling import QUICK, THOROUGH, settle
 
@@ -124,29 +124,26 @@ class _Traffic:
         """Whether there is memory for every peer."""
         return self._share > 0
 
-    def fill(self) -> None:
-        """Give every GPU words of its own to write."""
-        for number, side in enumerate(self._sides):
-            pattern = payload.pattern_of(self.bench, self._seed_of(number))
-            start = side.outgoing.address + GUARD_BYTES
-            payload.fill(self.bench, side, start, self._share, pattern)
+    def data_state(self) -> str:
+        """Return whether words arrive where all write at once; not_run without kernels.
 
-    def wrong_words(self) -> int | None:
-        """Return how many words the owners' kernels find wrong; None where kernels cannot run."""
+        Of one copy to each, of words that no buffer holds yet: what an earlier copy has left there
+        would hide that a later one was lost. The owners' kernels compare.
+
+        Raises:
+            CudaError, MeasurementHung.
+        """
         if not self.bench.kernels:
-            return None
-        wrong = 0
-        for number, side in enumerate(self._sides):
-            for turn in range(1, len(self._sides)):
-                writer = (number - turn) % len(self._sides)
-                start = side.incoming.address + GUARD_BYTES + (turn - 1) * self._share
-                pattern = payload.pattern_of(self.bench, self._seed_of(writer))
-                found = payload.count_wrong_words(self.bench, side, start, self._share, pattern)
-                wrong += found or 0
-        return wrong
+            return NOT_RUN
+        for side in self._sides:
+            side.gpu.fill_bytes(side.incoming.address, POISON_BYTE, side.incoming.size)
+        patterns = self._fill(1)
+        self._sample(1)
+        return PASSED if all(map(self._is_right, range(len(self._sides)), patterns)) else FAILED
 
     def measure(self) -> tuple[float, float | None, list[float]]:
         """Return GB/s of all together with their spread, and of each GPU's own writes."""
+        self._fill(0)
         begin = time.monotonic()
         once = max(self._sample(1))
         # On a host that is much slower than its GPUs the host's time bounds a sample.
@@ -179,8 +176,26 @@ class _Traffic:
                 writer.end()
         return [writer.seconds() for writer in self._writers]
 
-    def _seed_of(self, number: int) -> int:
-        return seed_of(self._seed, number)
+    def _fill(self, turn: int) -> list[Pattern]:
+        """Give every GPU words of its own to write, others in each turn, and return them."""
+        patterns = [
+            payload.pattern_of(self.bench, seed_of(self._seed, turn, number))
+            for number in range(len(self._sides))
+        ]
+        for side, pattern in zip(self._sides, patterns):
+            start = side.outgoing.address + GUARD_BYTES
+            payload.fill(self.bench, side, start, self._share, pattern)
+        return patterns
+
+    def _is_right(self, number: int, pattern: Pattern) -> bool:
+        """Return whether the others have the words of this GPU, and their guard bands are whole."""
+        for turn in range(1, len(self._sides)):
+            owner = self._sides[(number + turn) % len(self._sides)]
+            start = owner.incoming.address + GUARD_BYTES + (turn - 1) * self._share
+            if payload.count_wrong_words(self.bench, owner, start, self._share, pattern):
+                return False
+        mine, all_shares = self._sides[number], self._share * (len(self._sides) - 1)
+        return payload.overwritten_guard(self.bench, mine, mine.incoming, all_shares) is None
 
 
 def _measure(job: AllToAllJob) -> None:
@@ -190,17 +205,15 @@ def _measure(job: AllToAllJob) -> None:
         words = f"less than {len(job.addresses) - 1} MiB for the others' data on a GPU"
         tell(protocol.TROUBLE, _NO_DIRECTION, code="gpu_memory_short", detail=words)
         return
-    traffic.fill()
     tell(protocol.STEP, _NO_DIRECTION, name="writing to all others at once")
     total, spread, each = traffic.measure()
-    wrong = traffic.wrong_words()
     tell(
         protocol.ALL_TO_ALL,
         _NO_DIRECTION,
         total=total,
         spread=spread,
         per_gpu=each,
-        data=NOT_RUN if wrong is None else FAILED if wrong else PASSED,
+        data=traffic.data_state(),
     )
     traffic.bench.close()
     tell(protocol.FINISHED, _NO_DIRECTION)

@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.child import child_environment
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Result
+from support.host_tree import build_host_tree, load_description
+from support.simulated_gpus import environment_for
 
 Verify = Callable[..., Result]
 # Behind one switch, each on four lanes of generation 4.
@@ -54,3 +61,51 @@ def test_without_kernels_the_data_is_not_judged(verify: Verify) -> None:
     (together,) = result.all_to_all
     assert together.data == "not_run"
     assert together.total == pytest.approx(3 * GEN4_X4 * 0.97, rel=0.05)
+
+
+# The traffic of three GPUs, in which copies from the first to the second are lost from a moment on.
+_SCRIPT = """
+import json, sys
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.device import Stream
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.all_to_all import (
+    AllToAllJob,
+    _Traffic,
+)
+
+given = json.load(sys.stdin)
+traffic = _Traffic(AllToAllJob(tuple(given["addresses"]), 4 << 20, 30.0, True, 7))
+first, second = (traffic.bench.sides[address] for address in given["addresses"][:2])
+lost = range(second.incoming.address, second.incoming.address + second.incoming.size)
+copy = Stream.copy
+counted = []
+
+def losing(stream, target, source, count):
+    if stream.gpu is first.gpu and target in lost:
+        counted.append(target)
+        if len(counted) > given["arriving"]:
+            return
+    copy(stream, target, source, count)
+
+Stream.copy = losing
+traffic.measure()
+print(json.dumps({"copies": len(counted), "data": traffic.data_state()}))
+"""
+
+
+@pytest.mark.parametrize(("arriving", "data"), [(10**6, "passed"), (1, "failed"), (0, "failed")])
+def test_what_arrived_once_does_not_stand_for_what_is_lost_later(
+    libraries: Path, tmp_path: Path, arriving: int, data: str
+) -> None:
+    tree = build_host_tree(tmp_path, load_description("seven_gpu_rig"))
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        input=json.dumps({"addresses": tree.gpus[4:7], "arriving": arriving}),
+        env=child_environment(environment_for(libraries, tree)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["copies"] > 2
+    assert seen["data"] == data
