@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Callable
 
+from .process_group import left_in
 from .protocol import FINISHED, WAITING
 
 # Hiding GPUs; making launches wait for their end, which two kernels that wait for each other
@@ -40,9 +41,11 @@ class ChildEnd:
     Attributes:
         finished: it told everything and said so.
         timed_out: it was killed at its limit.
-        unkillable: it did not die of SIGKILL: uninterruptible in the kernel (state D), left.
+        unkillable: it or one that it started did not die of SIGKILL: uninterruptible in the kernel
+            (state D), left.
         status: exit status, negative for a signal; None where it is still there.
         said: last lines of its standard error.
+        pid: its process id; where one was left, that one's.
     """
 
     finished: bool
@@ -193,20 +196,20 @@ class Child:
                 # For its own exit status.
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(patience)
-            gone = self._kill()
+            left = self._kill()
             self._end = ChildEnd(
                 finished=self._finished,
                 timed_out=timed_out,
-                unkillable=not gone,
+                unkillable=left is not None,
                 status=process.returncode,
                 said=_last_words(self._errors),
-                pid=process.pid,
+                pid=process.pid if left is None else left,
             )
             self._errors.close()
         return self._end
 
-    def _kill(self) -> bool:
-        """Kill the process group and return whether the child is gone."""
+    def _kill(self) -> int | None:
+        """Kill the process group and return a process of it that is left, None where none is."""
         process = self._process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -217,8 +220,8 @@ class Child:
         try:
             process.wait(_KILL_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
-            return False
-        return True
+            return process.pid
+        return left_in(process.pid, _KILL_WAIT_SECONDS)
 
 
 def listen(children: Iterable[Child], limit_seconds: float) -> None:

@@ -32,8 +32,14 @@ class GroupRun:
         self._told: AllToAll | None = None
         self._trouble = ""
 
-    def run(self, child_timeout: float, environment: Mapping[str, str]) -> AllToAll:
-        """Measure and return the record, which says why where there are no figures."""
+    def run(
+        self, child_timeout: float, environment: Mapping[str, str], stuck: dict[int, int]
+    ) -> AllToAll:
+        """Measure and return the record, which says why where there are no figures.
+
+        Args:
+            stuck: see measure_groups.
+        """
         with Child(
             child_command(all_to_all.main),
             self._job.to_json(),
@@ -42,6 +48,8 @@ class GroupRun:
         ) as child:
             listen([child], child_timeout)
             end = child.end()
+        if end.unkillable:
+            stuck.update(dict.fromkeys(self._group, end.pid))
         if self._told is not None:
             return self._told
         words = self._trouble
@@ -83,11 +91,12 @@ def measure_groups(
     limit_seconds: float,
     seed: int,
     environment: Mapping[str, str],
+    stuck: dict[int, int],
 ) -> tuple[AllToAll, ...]:
     """Return what the largest groups move with all their GPUs at once.
 
     Two GPUs have been measured so already: that is their pair's rate in both directions. More
-    are by a child of their own, but not where the run is to be quick.
+    are by a child of their own, but not where the run is to be quick, or a process hangs.
 
     Args:
         groups: as groups_of returns them.
@@ -95,12 +104,13 @@ def measure_groups(
         addresses: PCI address by index.
         copy_bytes: of each buffer; COPY_BYTES by default.
         child_timeout, limit_seconds, environment: see pair_run and protocol.Job.
+        stuck: by GPU index the process that hangs in the kernel there; those to come are added.
     """
     found = []
     for number, group in enumerate(groups[:_GROUPS_AT_MOST]):
         if len(group) == 2:
             record = _of_pair(group, pairs)
-        elif quick:
+        elif quick or any(gpu in stuck for gpu in group):
             continue
         else:
             job = AllToAllJob(
@@ -110,7 +120,7 @@ def measure_groups(
                 quick,
                 seed_of(seed, number),
             )
-            record = GroupRun(group, job).run(child_timeout, environment)
+            record = GroupRun(group, job).run(child_timeout, environment, stuck)
         limit = contention_of(crossings[pair] for pair in itertools.permutations(group, 2))
         found.append(_beside(record, limit))
     return tuple(found)

@@ -128,7 +128,8 @@ def verify(
         groups = groups_of((p.source, p.target) for p in pairs if p.verdict in (PASS, WARN))
         together = run.all_to_all(groups, pairs)
         kernel = watch.words()
-        gpus = run.gpus(watch.counters())
+        # Where a process hangs in the kernel, the driver may not answer either.
+        gpus = run.gpus({} if run.is_stuck else watch.counters())
     subjects = run.subjects
     evidence = Evidence(
         driver=driver,
@@ -187,18 +188,28 @@ class _Run:
         self._loaded_trees: dict[frozenset[int], dict[str, PciDevice]] = {}
         # GPUs on which a child is stuck in the kernel: another one would join it.
         self._stuck: dict[int, int] = {}
+        # Asked before anything can hang.
+        self._confidential = nvml.confidential_compute()
+        self._claims = {
+            (source.index, target.index): nvml.p2p_status(source.index, target.index)
+            for source, target in itertools.permutations(self.subjects, 2)
+        }
         self.shared_bridges: dict[tuple[int, int], str] = {}
         self.payload_bytes = 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a child could not be killed."""
+        return bool(self._stuck)
+
     def gpus(self, counters: Mapping[int, GpuCounters]) -> tuple[Gpu, ...]:
         """Return the GPUs with their links as read under load where that happened."""
-        confidential = self._nvml.confidential_compute()
         return tuple(
             subject.to_gpu(
                 self._loaded_links.get(subject.index, subject.nvml.link),
                 under_load=subject.index in self._loaded_links,
-                state=subject.state(confidential),
-                counters=counters[subject.index],
+                state=subject.state(self._confidential),
+                counters=counters.get(subject.index, GpuCounters()),
             )
             for subject in self.subjects
         )
@@ -235,8 +246,6 @@ class _Run:
     ) -> tuple[AllToAll, ...]:
         """Measure the groups with all their GPUs at once."""
         members = {index for group in groups for index in group}
-        if members & set(self._stuck):
-            return ()
         by_index = {subject.index: subject for subject in self.subjects}
         ordered = {(pair.source, pair.target): pair for pair in pairs}
         return measure_groups(
@@ -253,6 +262,7 @@ class _Run:
             limit_seconds=self._limit_seconds,
             seed=time.time_ns(),
             environment=self._environment,
+            stuck=self._stuck,
         )
 
     def _crossings(self, source: Subject, target: Subject) -> dict[str, float]:
@@ -339,7 +349,7 @@ class _Run:
         if pcie.shared_bridge is not None:
             self.shared_bridges[(source.index, target.index)] = pcie.shared_bridge
         links, speed = nvlinks_between(source.nvml, target.nvml)
-        status = self._nvml.p2p_status(source.index, target.index)
+        status = self._claims[(source.index, target.index)]
         bandwidth = bandwidth_of(measurement, _ceiling(pcie, links, speed))
         latency = latency_of(measurement)
         level = nvlink_level(links) if links else pcie.level

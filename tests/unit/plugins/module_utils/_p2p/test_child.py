@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import child as child_module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.child import (
     Child,
     ChildEnd,
@@ -164,3 +167,57 @@ def test_leaving_the_block_ends_a_child_that_waits() -> None:
         assert is_running(child.pid)
         raise KeyboardInterrupt
     assert not is_running(child.pid)
+
+
+@pytest.fixture(name="spared")
+def _spared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Return the processes that SIGKILL does not end for now, as in state D; they go afterwards."""
+    spared: list[int] = []
+    kill_group = os.killpg
+
+    def kill_but(group: int, number: int) -> None:
+        if number == 0:
+            kill_group(group, 0)
+        elif group not in spared:
+            os.kill(group, number)
+
+    monkeypatch.setattr(child_module.os, "killpg", kill_but)
+    monkeypatch.setattr(child_module, "_KILL_WAIT_SECONDS", 0.5)
+    yield spared
+    for pid in spared:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_that_cannot_be_killed_is_reported_and_not_waited_for(spared: list[int]) -> None:
+    with started("import time; time.sleep(600)", []) as child:
+        spared.append(child.pid)
+        begin = time.monotonic()
+        listen([child], 0.5)
+        end = child.end()
+    assert time.monotonic() - begin < 5
+    assert (end.unkillable, end.timed_out, end.status) == (True, True, None)
+    assert end.pid == child.pid
+
+
+def test_a_process_that_a_child_leaves_behind_is_reported(spared: list[int]) -> None:
+    script = (
+        "import subprocess, sys\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],\n"
+        "    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)\n"
+        'print(\'{"event": "started", "pid": %d}\' % grandchild.pid)\n'
+        f"print({FINISHED!r})\n"
+    )
+    end, events = run(script)
+    spared.append(events[0]["pid"])
+    assert (end.finished, end.unkillable, end.pid) == (True, True, spared[0])
+
+
+def test_what_a_child_started_may_end_a_little_later() -> None:
+    script = (
+        "import subprocess, sys\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],\n"
+        "    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)\n"
+        f"print({FINISHED!r})\n"
+    )
+    end, _events = run(script)
+    assert (end.finished, end.unkillable) == (True, False)

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import Coun
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import runner
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.pair_run import PairRun
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver, GpuCounters
 from support.host_tree import HostTree, build_host_tree, load_description
 
 GPUS = 4
@@ -99,3 +99,30 @@ def test_links_are_those_of_the_pair_under_load_and_not_of_the_last_one_read(
     (by_pair,) = crossings
     assert all(min(ways.values()) == pytest.approx(CEILING) for ways in by_pair.values())
     assert {pair.reasons for pair in result.pairs} == {()}
+
+
+def test_where_a_process_hangs_in_the_kernel_the_driver_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = build_host_tree(tmp_path, load_description("riser_eight_4090"))
+
+    def hung(pairs: Sequence[PairRun], child_timeout: float) -> None:
+        for pair in pairs:
+            for measurement in pair.measured.values():
+                measurement.trouble = "measurement_hung"
+            pair._stuck.update({end.index: 4711 for end in pair.ends})
+        for question in ("devices", "link", "counters", "confidential_compute", "p2p_status"):
+            monkeypatch.setattr(Management, question, _never_answered)
+
+    monkeypatch.setattr(runner, "run_round", hung)
+    nvml: Any = Management(tree)
+    options = runner.Options(gpu_match=("1b36:0005:*",))
+    result = runner.verify(nvml, Driver(None, None, None), options, root=tmp_path)
+    assert (result.verdict, len(result.pairs)) == ("fail", 12)
+    assert {pair.capability.nvml_write for pair in result.pairs} == {"OK"}
+    assert {gpu.counters for gpu in result.gpus} == {GpuCounters()}
+    assert {gpu.state.confidential_compute for gpu in result.gpus} == {False}
+
+
+def _never_answered(*_question: object) -> None:
+    raise AssertionError("this would wait for the process that hangs")
