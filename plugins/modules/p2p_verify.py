@@ -22,8 +22,8 @@ description:
     costs that pair and nothing else.
   - A bad verdict does not fail the module; it fails only where it cannot measure.
   - Lets two processes share memory by CUDA IPC as C(NCCL) does, where all else is right.
-  - Uses at most three eighths of the GPUs' free memory and 24 MiB, and on the host 80 MiB of
-    page-locked memory for one pair, 224 MiB for the four that are checked at once at most.
+  - Uses at most three eighths of the GPUs' free memory and 24 MiB, and on the host 48 MiB of
+    page-locked memory for one pair, 192 MiB for the four that are checked at once at most.
 options:
   gpu_match:
     description:

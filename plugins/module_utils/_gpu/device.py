@@ -22,7 +22,6 @@ from .kernels import ENTRIES, PTX
 
 # CUdevice_attribute.
 _MULTIPROCESSOR_COUNT = 16
-_KERNEL_EXEC_TIMEOUT = 17
 # Flags of cuMemHostAlloc, cuStreamCreate, cuIpcOpenMemHandle.
 _HOST_PORTABLE = 1
 _HOST_MAPPED = 2
@@ -71,11 +70,10 @@ class Gpu:
     Attributes:
         limit_seconds: how long any wait on this GPU may take.
         multiprocessors: for sizing grids.
-        kernel_timeout: whether the driver kills long kernels (a display is attached).
     """
 
     def __init__(self, cuda: Cuda, bdf: str, limit_seconds: float) -> None:
-        """Retain the device's primary context.
+        """Retain the device's primary context, until this process ends.
 
         Raises:
             CudaError: the driver refused.
@@ -86,7 +84,6 @@ class Gpu:
         self.limit_seconds = limit_seconds
         self._ordinal = _ordinal_of(cuda, bdf)
         self.multiprocessors = self._attribute(_MULTIPROCESSOR_COUNT)
-        self.kernel_timeout = bool(self._attribute(_KERNEL_EXEC_TIMEOUT))
         self.context = cuda.handle("primary_context_retain", self._ordinal)
         self._functions: dict[str, int] = {}
 
@@ -162,10 +159,6 @@ class Gpu:
         self.use()
         self.cuda.check("memset_bytes", address, value, count)
         self._wait("stream_query", _LEGACY_STREAM, "a memset")
-
-    def close(self) -> None:
-        """Give the primary context back; what was allocated in it goes with it."""
-        self.cuda.status("primary_context_release", self._ordinal)
 
     def _wait(
         self, query: str, handle: int, what: str, enough: Callable[[], bool] | None = None
@@ -261,11 +254,6 @@ class HostBuffer:
         """Store bytes."""
         ctypes.memmove(self.pointer + offset, data, len(data))
 
-    def close(self) -> None:
-        """Free the memory."""
-        self._gpu.use()
-        self._gpu.cuda.status("host_free", self.pointer)
-
 
 class Stream:
     """A queue of work on one GPU that does not wait for the default stream."""
@@ -328,11 +316,6 @@ class Stream:
             CudaError: what is queued failed.
         """
         self.gpu._wait("stream_query", self.handle, what, enough)
-
-    def close(self) -> None:
-        """Destroy the stream."""
-        self.gpu.use()
-        self.gpu.cuda.status("stream_destroy", self.handle)
 
     def _queue(self, name: str, *arguments: Any) -> None:
         self.gpu.use()

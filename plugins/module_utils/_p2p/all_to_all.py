@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
 
 from .._gpu.cuda import Cuda
-from .._gpu.device import Event, MeasurementHung, Stream
+from .._gpu.device import Event, Stream
 from .._host.errors import GpufleetError
 from . import payload, protocol
 from .bench import GUARD_BYTES, Bench, Side
-from .conversation import die_with_parent, read_line, tell
+from .conversation import die_with_parent, leave, read_line, tell
 from .pattern import POISON_BYTE, Pattern, seed_of
 from .result import FAILED, NOT_RUN, PASSED
 from .sampling import QUICK, THOROUGH, settle
@@ -215,7 +214,6 @@ def _measure(job: AllToAllJob) -> None:
         per_gpu=each,
         data=traffic.data_state(),
     )
-    traffic.bench.close()
     tell(protocol.FINISHED, _NO_DIRECTION)
 
 
@@ -224,9 +222,6 @@ def main(parent: int) -> None:
     die_with_parent(parent)
     try:
         _measure(AllToAllJob.from_json(read_line()))
-    except MeasurementHung as error:
-        tell(protocol.TROUBLE, _NO_DIRECTION, code=error.code, detail=error.read)
-        # Tearing the contexts down would wait for the work that hangs.
-        os._exit(0)
     except GpufleetError as error:
         tell(protocol.TROUBLE, _NO_DIRECTION, code=error.code, detail=error.read)
+    leave()

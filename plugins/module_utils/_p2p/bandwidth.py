@@ -35,7 +35,6 @@ _GRANULE_BYTES = 1 << 20
 _PROBE_BYTES = 4 << 20
 _PROBES = 3
 _LEAD_IN_BYTES = 2 << 20
-_STAGING_CHUNK_BYTES = 4 << 20
 _STAGING_SLOTS = 4
 _SMALLEST_CHUNK_BYTES = 512 << 10
 _CHUNKS_AT_LEAST = 16
@@ -114,17 +113,18 @@ class Kernel(Mover):
 
 
 class Staged(Mover):
-    """Copies through a ring of pinned host buffers, filled and emptied at the same time."""
+    """Copies through a ring of parts of ``pinned``, filled and emptied at the same time."""
 
     # Its chunks are too many for the queue.
     gated = False
 
-    def __init__(self, source: Side, target: Side) -> None:
+    def __init__(self, source: Side, target: Side, pinned: HostBuffer) -> None:
         super().__init__(source, source, target)
         self._target = target
-        self._slots = [HostBuffer(source.gpu, _STAGING_CHUNK_BYTES) for _n in range(_STAGING_SLOTS)]
-        self._filled = [Event(source.gpu) for _slot in self._slots]
-        self._emptied = [Event(target.gpu) for _slot in self._slots]
+        self._pinned = pinned
+        self._slot_bytes = pinned.size // _STAGING_SLOTS
+        self._filled = [Event(source.gpu) for _slot in range(_STAGING_SLOTS)]
+        self._emptied = [Event(target.gpu) for _slot in range(_STAGING_SLOTS)]
         self._arrived = Event(target.gpu)
         self._chunk = 0
 
@@ -132,7 +132,7 @@ class Staged(Mover):
         """Queue a portion on the source's stream and the target's inbound one, by chunks."""
         # Few chunks would make the first one's way in and the last one's way out count.
         chunk = max(portion.size // _CHUNKS_AT_LEAST, _SMALLEST_CHUNK_BYTES)
-        chunk = min(chunk, _STAGING_CHUNK_BYTES)
+        chunk = min(chunk, self._slot_bytes)
         for _copy in range(portion.copies):
             for offset in range(0, portion.size, chunk):
                 self._queue_chunk(offset, min(chunk, portion.size - offset))
@@ -144,17 +144,15 @@ class Staged(Mover):
         self.initiator.stream.wait_for(self._arrived)
 
     def close(self) -> None:
-        """Free the pinned memory and the events."""
+        """Free the events."""
         super().close()
-        for slot in self._slots:
-            slot.close()
         for event in (*self._filled, *self._emptied, self._arrived):
             event.close()
 
     def _queue_chunk(self, offset: int, count: int) -> None:
         slot = self._chunk % _STAGING_SLOTS
         self._chunk += 1
-        pinned = self._slots[slot].pointer
+        pinned = self._pinned.pointer + slot * self._slot_bytes
         outbound, inbound = self.initiator.stream, self._target.inbound
         # An event that was never recorded has passed: the first use of a slot waits for none.
         outbound.wait_for(self._emptied[slot])
@@ -165,10 +163,13 @@ class Staged(Mover):
         self._emptied[slot].record(inbound)
 
 
-def mover_of(way: str, source: Side, target: Side) -> Mover:
-    """Return what moves data from ``source`` to ``target`` in a way of result.WAYS."""
+def mover_of(way: str, source: Side, target: Side, pinned: HostBuffer) -> Mover:
+    """Return what moves data from ``source`` to ``target`` in a way of result.WAYS.
+
+    ``pinned`` is the mover's own for as long as it works: data that is staged goes through it.
+    """
     if way == "off":
-        return Staged(source, target)
+        return Staged(source, target, pinned)
     initiator = target if way in _READ_WAYS else source
     kind = Kernel if way in KERNEL_WAYS else CopyEngine
     return kind(initiator, source, target)

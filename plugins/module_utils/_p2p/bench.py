@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from .._gpu.cuda import JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION, Cuda, CudaError
 from .._gpu.device import Buffer, Event, Gpu, HostBuffer, Stream
 from .._host.errors import GpufleetError
+from .at_once import at_once
 
 GUARD_BYTES = 64 << 10
 HOST_CHUNK_BYTES = 16 << 20
@@ -56,11 +57,11 @@ class Side:
 
 
 class Bench:
-    """GPUs ready to be measured, a pair of them as a rule.
+    """GPUs ready to be measured, a pair of them as a rule; the process's end gives them back.
 
     Attributes:
         sides: by PCI address.
-        host: two page-locked buffers, for what is compared there.
+        host: two page-locked buffers, for what is compared there or goes on its way through it.
         flags: page-locked words that kernels and the host tell each other by; the first 64 bytes
             are those of ``gated``.
         no_kernels: the code of why the driver did not compile them, so that only copy engines
@@ -91,10 +92,12 @@ class Bench:
             CudaError: the driver refused.
             GpufleetError: a GPU is not listed or has too little memory left.
         """
-        gpus = [Gpu(cuda, bdf, limit_seconds) for bdf in addresses]
+        # A driver takes some 0.1 s to open a GPU, and as long to compile the kernels for it.
+        opened = at_once(lambda bdf: _opened(cuda, bdf, limit_seconds), addresses)
+        gpus = [gpu for gpu, _code in opened]
         room = _affordable(gpus, max(wanted_bytes, copy_bytes))
         self.payload_bytes, self.copy_bytes = min(wanted_bytes, room), min(copy_bytes, room)
-        self.no_kernels = _load_kernels(gpus)
+        self.no_kernels = next((code for _gpu, code in opened if code is not None), None)
         self.kernels = self.no_kernels is None
         self.sides = {gpu.bdf: Side(gpu, room) for gpu in gpus}
         self._gpus = gpus
@@ -153,11 +156,6 @@ class Bench:
         finally:
             self.flags.write(0, _U32.pack(1))
 
-    def close(self) -> None:
-        """Give both contexts back, and all memory with them."""
-        for gpu in self._gpus:
-            gpu.close()
-
 
 def first_difference(first: HostBuffer, second: HostBuffer, start: int, end: int) -> int | None:
     """Return the lowest offset in [start, end) at which two host buffers differ, or None.
@@ -193,12 +191,13 @@ def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
     return size
 
 
-def _load_kernels(gpus: list[Gpu]) -> str | None:
+def _opened(cuda: Cuda, address: str, limit_seconds: float) -> tuple[Gpu, str | None]:
+    """Return a GPU with its kernels, or without them and the code of why."""
+    gpu = Gpu(cuda, address, limit_seconds)
     try:
-        for gpu in gpus:
-            gpu.load_kernels()
+        gpu.load_kernels()
     except CudaError as error:
         if error.number in (JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION):
-            return error.code
+            return gpu, error.code
         raise
-    return None
+    return gpu, None

@@ -25,7 +25,7 @@ from .._gpu.cuda import MAP_FAILED, PEER_ACCESS_UNSUPPORTED, TOO_MANY_PEERS
 from .._host.errors import GpufleetError
 from . import ipc_rank, protocol
 from .child import child_command
-from .conversation import die_with_parent, read_line, tell
+from .conversation import die_with_parent, leave, read_line, tell
 from .evidence import Finding, classify
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .ipc_rank import KERNEL, Rank, RankJob, failure_of, sample_in
@@ -106,11 +106,6 @@ class _Near:
         except GpufleetError as error:
             raise _Refused(failure_of(error)) from error
 
-    def close(self) -> None:
-        """Give the context back."""
-        if self._rank is not None:
-            self._rank.close()
-
 
 class _Far:
     """The other process, in this one's group so that both are killed together."""
@@ -129,16 +124,6 @@ class _Far:
     def ask(self, do: str, **arguments: Any) -> Mapping[str, Any]:
         self._send(json.dumps({"do": do, **arguments}))
         return self._answer(do)
-
-    def leave(self) -> None:
-        """Let the process end."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-
-    def wait(self) -> None:
-        """Wait until the process has ended and its context is gone from the GPU."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_ANSWER_SLACK_SECONDS)
 
     def _send(self, line: str) -> None:
         pipe = self._process.stdin
@@ -213,10 +198,6 @@ class _Check:
                 if error.hung:
                     # Nothing more can be asked of a process whose GPU hangs.
                     return
-        # Both contexts at the same time: what is measured next waits for them to be gone.
-        self._far.leave()
-        self._near.close()
-        self._far.wait()
         tell(protocol.FINISHED, self._direction)
 
     def _check(self, direction: tuple[int, int], able: Sequence[Mapping[str, Any]]) -> None:
@@ -328,6 +309,5 @@ def main(parent: int) -> None:
     """Run the job on standard input; the exit status says nothing, the events all."""
     die_with_parent(parent)
     _Check(IpcJob.from_json(read_line())).run()
-    # Where the check did not come to its end a context is left, and giving it back may wait for
-    # what hangs: it goes with the process.
-    os._exit(0)
+    # The other process ends with this one.
+    leave()

@@ -11,7 +11,6 @@ of the two is asked from the other process.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from .._gpu.kernels import VECTOR_BYTES
 from .._host.errors import GpufleetError
 from . import payload
 from .bench import GUARD_BYTES, Bench
-from .conversation import die_with_parent, read_line
+from .conversation import die_with_parent, leave, read_line
 from .evidence import WrongWord
 from .pattern import POISON_BYTE, Pattern
 
@@ -84,10 +83,6 @@ class Rank:
         """Return what this process can do: the ways it can write, and how many bytes."""
         ways = [COPY, KERNEL] if self._bench.kernels else [COPY]
         return {"ready": True, "ways": ways, "bytes": self._bench.payload_bytes}
-
-    def close(self) -> None:
-        """Give the context back, and all memory with it."""
-        self._bench.close()
 
     def _export(self) -> dict[str, Any]:
         return {"handle": self._side.incoming.export().hex()}
@@ -167,8 +162,7 @@ def main(parent: int) -> None:
             _answer(rank.perform(json.loads(line)))
     except GpufleetError as error:
         _answer(failure_of(error))
-    # Not by the interpreter's leisure: tearing contexts down may wait for what hangs.
-    os._exit(0)
+    leave()
 
 
 def _answer(answer: Mapping[str, Any]) -> None:

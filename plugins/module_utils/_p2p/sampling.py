@@ -95,7 +95,7 @@ THOROUGH = Effort(
     copy_bytes=512 << 20,
     loads=32_768,
 )
-# For 2 s with two GPUs; 2.1 s were measured on two H200.
+# For 2 s with two GPUs.
 QUICK = Effort(
     every_way=False,
     warm_up_seconds=0.03,

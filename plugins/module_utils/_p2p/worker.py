@@ -9,7 +9,6 @@ context unusable, and CUDA must not be used across a fork.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from .._gpu.cuda import Cuda, CudaError
@@ -18,7 +17,7 @@ from .._host.errors import GpufleetError
 from . import latency, protocol
 from .bandwidth import KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
 from .bench import Bench, Side
-from .conversation import die_with_parent, read_line, tell
+from .conversation import die_with_parent, leave, read_line, tell
 from .correctness import Checker, Extent
 from .protocol import Job
 from .result import DIRECT_WAYS
@@ -38,11 +37,7 @@ class _Child:
         """Measure every direction of the job, telling all that goes wrong."""
         try:
             self._measure()
-        except MeasurementHung as error:
-            self._trouble(error.code, error.read)
-            # Tearing the contexts down would wait for the work that hangs.
-            os._exit(0)
-        except CudaError as error:
+        except (CudaError, MeasurementHung) as error:
             self._trouble(error.code, error.read)
         except GpufleetError as error:
             self._trouble(error.code, f"{error.read}; want {error.want}")
@@ -83,7 +78,6 @@ class _Child:
             self._one_way(bench, *right[direction])
         if len(wanted) == _BOTH:
             self._both_ways(bench, [right[direction] for direction in wanted])
-        bench.close()
         self._tell(protocol.FINISHED)
 
     def _wait(self) -> tuple[tuple[int, int], ...]:
@@ -106,7 +100,7 @@ class _Child:
 
     def _one_way(self, bench: Bench, source: Side, target: Side) -> None:
         for way in self._direct_ways(bench):
-            mover = mover_of(way, source, target)
+            mover = mover_of(way, source, target, bench.host[0])
             if way == "on":
                 self._announce("warming up")
                 warm_up(bench, [mover], self._effort)
@@ -122,7 +116,7 @@ class _Child:
             seconds = latency.pointer_chase(bench, source, target, self._effort.loads)
             self._time("pointer_chase", seconds)
         self._announce("bandwidth off")
-        staged = mover_of("off", source, target)
+        staged = mover_of("off", source, target, bench.host[0])
         self._rate("off_uni", gigabytes_per_second(bench, [staged], self._effort))
         staged.close()
         self._announce("latency off")
@@ -131,7 +125,10 @@ class _Child:
     def _both_ways(self, bench: Bench, directions: list[tuple[Side, Side]]) -> None:
         for way in (*self._direct_ways(bench), "off"):
             self._announce(f"bandwidth {way}, both ways")
-            movers = [mover_of(way, source, target) for source, target in directions]
+            movers = [
+                mover_of(way, source, target, pinned)
+                for (source, target), pinned in zip(directions, bench.host)
+            ]
             rate = gigabytes_per_second(bench, movers, self._effort)
             for mover in movers:
                 mover.close()
@@ -168,3 +165,4 @@ def main(parent: int) -> None:
     """Run the job on standard input; the exit status says nothing, the events all."""
     die_with_parent(parent)
     _Child(Job.from_json(read_line())).run()
+    leave()

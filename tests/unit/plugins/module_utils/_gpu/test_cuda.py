@@ -27,8 +27,6 @@ VERSIONED = (
     "cuMemsetD8",
     "cuMemHostGetDevicePointer",
     "cuEventDestroy",
-    "cuStreamDestroy",
-    "cuDevicePrimaryCtxRelease",
 )
 
 

@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.child import (
     child_environment,
     listen,
 )
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.conversation import leave
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.protocol import Job, Measurement
 
 JOB = Job(
@@ -221,3 +222,15 @@ def test_what_a_child_started_may_end_a_little_later() -> None:
     )
     end, _events = run(script)
     assert (end.finished, end.unkillable) == (True, False)
+
+
+def test_a_child_leaves_without_an_orderly_end() -> None:
+    script = (
+        f"import atexit\nfrom {leave.__module__} import leave\n"
+        f"atexit.register(print, {STEP!r})\n"
+        f"print({FINISHED!r}, flush=True)\n"
+        "leave()\n"
+    )
+    end, events = run(script)
+    assert (end.finished, end.status) == (True, 0)
+    assert [event["event"] for event in events] == ["finished"]
