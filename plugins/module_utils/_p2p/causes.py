@@ -77,6 +77,8 @@ _SYMPTOM_REMEDIES = {
     ASYMMETRIC: "check the link of the GPU that is slower to write, and its NUMA node",
     CEILING_UNKNOWN: "run as root on bare metal, where the links can be read",
 }
+# A child tells its refusals by their own codes; one more must not cost the whole result.
+_UNFORESEEN_REMEDY = "look at the pair's detail and at dmesg, then run again with this pair alone"
 # The symptom that needs no words of its own where a cause is found.
 _EXPLAINS = {
     "stock_module_loaded": P2P_UNSUPPORTED,
@@ -241,7 +243,8 @@ def _symptoms(
 
 def _symptom(code: str, pairs: Sequence[Pair]) -> Cause:
     where = ", ".join(f"{pair.source}>{pair.target}" for pair in pairs)
-    return Cause(code, f"{where}: {_figures(code, pairs[0])}", _SYMPTOM_REMEDIES[code])
+    remedy = _SYMPTOM_REMEDIES.get(code, _UNFORESEEN_REMEDY)
+    return Cause(code, f"{where}: {_figures(code, pairs[0])}", remedy)
 
 
 def _figures(code: str, pair: Pair) -> str:

@@ -167,3 +167,9 @@ def test_what_a_child_refuses_before_the_driver_does_is_a_cause(code: str) -> No
 
 def test_one_gpu_is_too_few() -> None:
     assert codes(causes_of(evidence(gpus=(gpu(0),)))) == ["too_few_gpus"]
+
+
+def test_a_refusal_that_no_one_foresaw_costs_no_result() -> None:
+    (cause,) = causes_of(evidence(pair(0, 1, "fail", "pci_address_invalid")))
+    assert cause.code == "pci_address_invalid"
+    assert cause.remedy
