@@ -24,8 +24,10 @@ CEILING = 16e9 * 16 * 128 / 130 / 8 * 256 / 280 / 1e9
 class Management:
     """What a run asks NVML, of GPUs that are all alike."""
 
-    def __init__(self, tree: HostTree) -> None:
+    def __init__(self, tree: HostTree, **changes: object) -> None:
+        """Prepare; ``changes`` are those of GPU 1."""
         self._tree = tree
+        self._changes = changes
 
     def devices(self) -> list[NvmlDevice]:
         known: dict[str, Any] = dict.fromkeys(NvmlDevice.__dataclass_fields__)
@@ -42,7 +44,15 @@ class Management:
             nvlinks=(),
         )
         return [
-            NvmlDevice(**{**known, "index": index, "uuid": f"GPU-{index}", "bdf": bdf})
+            NvmlDevice(
+                **{
+                    **known,
+                    **(self._changes if index == 1 else {}),
+                    "index": index,
+                    "uuid": f"GPU-{index}",
+                    "bdf": bdf,
+                }
+            )
             for index, bdf in enumerate(self._tree.gpus[:GPUS])
         ]
 
@@ -122,6 +132,37 @@ def test_where_a_process_hangs_in_the_kernel_the_driver_is_not_asked_again(
     assert {pair.capability.nvml_write for pair in result.pairs} == {"OK"}
     assert {gpu.counters for gpu in result.gpus} == {GpuCounters()}
     assert {gpu.state.confidential_compute for gpu in result.gpus} == {False}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"mig": True}, "mig_enabled"), ({"compute_mode": "prohibited"}, "compute_prohibited")],
+)
+def test_pairs_of_a_gpu_that_cannot_be_used_whole_are_named_and_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], code: str
+) -> None:
+    tree = build_host_tree(tmp_path, load_description("riser_eight_4090"))
+    tried: list[set[int]] = []
+
+    def note(pairs: Sequence[PairRun], child_timeout: float) -> None:
+        tried.extend({end.index for end in pair.ends} for pair in pairs)
+
+    monkeypatch.setattr(runner, "run_round", note)
+    nvml: Any = Management(tree, **change)
+    progress: list[tuple[int, int]] = []
+    result = runner.verify(
+        nvml,
+        Driver(None, None, None),
+        runner.Options(gpu_match=("1b36:0005:*",)),
+        root=tmp_path,
+        on_progress=lambda done, total: progress.append((done, total)),
+    )
+    assert sorted(map(sorted, tried)) == [[0, 2], [0, 3], [2, 3]]
+    assert (progress[0], progress[-1]) == ((0, 3), (3, 3))
+    without = {(p.verdict, p.reasons) for p in result.pairs if 1 in (p.source, p.target)}
+    assert without == {("not_applicable", (code,))}
+    (cause,) = (cause for cause in result.causes if cause.code == code)
+    assert cause.evidence.startswith("6 pairs: NVIDIA GeForce RTX 4090")
 
 
 def _never_answered(*_question: object) -> None:
