@@ -159,7 +159,7 @@ _CATALOGUE_SAMPLE = {**_CATALOGUE_DATA, "builds": _CATALOGUE_DATA["builds"][:3]}
 PARSERS: tuple[Parser, ...] = (
     # PCI: sysfs and configuration space.
     Parser("_host.pci.read_devices", sysfs.read_tree, sysfs.TREES),
-    _text("_host.pci.normalise_bdf", "0000:01:00.0", "00000000:41:00.0", "01:00.0"),
+    _text("_host.pci_address.normalise_bdf", "0000:01:00.0", "00000000:41:00.0", "01:00.0"),
     _text("_host.pci.link_generation", "32.0 GT/s PCIe\n", "2.5 GT/s PCIe\n", "Unknown\n"),
     _text("_host.pci.link_width", "16\n", "0\n", "255\n"),
     _text("_host.pci.memory_bar_bytes", samples.RESOURCE),

@@ -62,7 +62,7 @@ def test_refusals_are_counted_and_no_crash() -> None:
 
 
 def test_the_command_prints_the_cases_of_each_parser(capsys: pytest.CaptureFixture[str]) -> None:
-    name = "_host.pci.normalise_bdf"
+    name = "_host.pci_address.normalise_bdf"
     assert main(["--seconds", "0", "--only", name, "--seed", "1"]) == 0
     said = capsys.readouterr().out
     assert f"{name} " in said

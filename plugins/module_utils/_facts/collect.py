@@ -31,7 +31,8 @@ from .._host.device_users import DeviceUser, device_minors, device_users
 from .._host.errors import GpufleetError
 from .._host.iommu import IDENTITY, UNKNOWN
 from .._host.kernel import Kernel, read_kernel
-from .._host.pci import DEFAULT_GPU_MATCH, normalise_bdf, read_devices
+from .._host.pci import DEFAULT_GPU_MATCH, read_devices
+from .._host.pci_address import normalise_bdf
 from .._host.secure_boot import read_secure_boot
 from .._host.userspace import userspace_version
 from .gpus import gpu_records, matching_gpus

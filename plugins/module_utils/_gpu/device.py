@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ctypes import byref, c_char_p, c_float, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 from .._host.errors import GpufleetError
-from .._host.pci import normalise_bdf
+from .._host.pci_address import normalise_bdf
 from .cuda import NOT_READY, PEER_ACCESS_ALREADY_ENABLED, SUCCESS, Cuda, IpcMemHandle
-from .kernels import ENTRIES, PTX
+from .kernels import ENTRIES, ptx_of
 
 # CUdevice_attribute.
 _MULTIPROCESSOR_COUNT = 16
@@ -113,18 +113,18 @@ class Gpu:
         self.cuda.check("memory_info", byref(free), byref(total))
         return free.value
 
-    def load_kernels(self) -> None:
-        """Compile the kernels and look all of them up, before anything waits for another.
+    def load_kernels(self, names: Collection[str] = tuple(ENTRIES)) -> None:
+        """Compile kernels and look all of them up, before anything waits for another.
 
         Raises:
             CudaError: 221 or 222 where the driver cannot compile PTX.
         """
         self.use()
-        text = c_char_p(PTX.encode("ascii"))
+        text = c_char_p(ptx_of(names).encode("ascii"))
         module = self.cuda.handle("module_load", ctypes.cast(text, c_void_p), 0, None, None)
         self._functions = {
             name: self.cuda.handle("module_function", module, name.encode("ascii"))
-            for name in ENTRIES
+            for name in names
         }
 
     def launch(self, name: str, stream: Stream, *arguments: int, single: bool = False) -> None:

@@ -11,6 +11,7 @@ indices never share a word, so a copy that lands at another place shows at any s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .mix64_ptx import mix64_ptx
@@ -233,12 +234,20 @@ EXIT:
 
 # 6.3 is the first version with .target sm_75; the memory model's .acquire, .release and .sys
 # need sm_70.
-PTX = (
-    ".version 6.3\n.target sm_75\n.address_size 64\n"
-    + _FILL_PATTERN
-    + _VERIFY_PATTERN
-    + _BULK_COPY
-    + _POINTER_CHASE
-    + PING_PONG
-    + GATE
-)
+_HEADER = ".version 6.3\n.target sm_75\n.address_size 64\n"
+_TEXTS = {
+    "fill_pattern": _FILL_PATTERN,
+    "verify_pattern": _VERIFY_PATTERN,
+    "bulk_copy": _BULK_COPY,
+    "pointer_chase": _POINTER_CHASE,
+    "ping_pong": PING_PONG,
+    "gate": GATE,
+}
+
+
+def ptx_of(names: Iterable[str]) -> str:
+    """Return the text of these kernels: what is not in it need not be compiled."""
+    return _HEADER + "".join(_TEXTS[name] for name in names)
+
+
+PTX = ptx_of(ENTRIES)

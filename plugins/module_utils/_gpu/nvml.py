@@ -23,7 +23,8 @@ from typing import Any, Callable
 
 from .._host.errors import GpufleetError
 from .._host.files import read_text
-from .._host.pci import Link, normalise_bdf
+from .._host.pci import Link
+from .._host.pci_address import normalise_bdf
 from .._host.userspace import library_releases, loaded_release
 from .cuda import USERSPACE_MISMATCH
 

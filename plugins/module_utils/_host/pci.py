@@ -19,11 +19,11 @@ from .config_space import (
 from .errors import GpufleetError
 from .files import read_text
 from .foreign_text import decimal
+from .pci_address import BDF
 
 DEFAULT_GPU_MATCH = ("10de:*:03",)
 EXTENDED_BYTES = 4096
 
-_BDF = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])")
 _SPEED = re.compile(r"(\d+(?:\.\d+)?) GT/s")
 _PATTERN_PART = re.compile(r"\*|[0-9a-f]{1,6}")
 # Transfer rate in GT/s to PCI Express generation.
@@ -33,10 +33,6 @@ _BASE_ADDRESS_REGISTERS = 6
 # Flags in sysfs' "resource" (linux/ioport.h).
 _RESOURCE_MEMORY = 0x00000200
 _RESOURCE_UNSET = 0x20000000
-
-
-class PciAddressInvalid(GpufleetError):
-    """A text that should be a PCI address is not one."""
 
 
 class PciPatternInvalid(GpufleetError):
@@ -71,26 +67,6 @@ class PciDevice:
     def is_bridge(self) -> bool:
         """Whether this is a PCI-to-PCI bridge: a root port or a switch's port."""
         return self.pci_class.startswith("0604")
-
-
-def normalise_bdf(text: str) -> str:
-    """Return a PCI address in sysfs' form: four-digit domain, lower case.
-
-    NVML writes eight-digit domains, CUDA upper case, people leave the domain out.
-
-    Raises:
-        PciAddressInvalid: the text is not a PCI address.
-    """
-    match = _BDF.fullmatch(text.strip().lower())
-    if match is None:
-        raise PciAddressInvalid(
-            "pci_address_invalid",
-            read=repr(text),
-            want="domain:bus:device.function, such as 0000:01:00.0",
-            remedy="give the address as lspci -D prints it",
-        )
-    domain, bus, device, function = match.groups()
-    return f"{int(domain or '0', 16):04x}:{int(bus, 16):02x}:{int(device, 16):02x}.{function}"
 
 
 def link_generation(text: str | None) -> int | None:
@@ -129,7 +105,7 @@ def read_devices(root: Path = Path("/")) -> dict[str, PciDevice]:
         names = sorted(entry.name for entry in directory.iterdir())
     except OSError:
         return {}
-    devices = {name: _read_device(directory / name) for name in names if _BDF.fullmatch(name)}
+    devices = {name: _read_device(directory / name) for name in names if BDF.fullmatch(name)}
     return {bdf: _with_port_link(devices, device) for bdf, device in devices.items()}
 
 
@@ -212,7 +188,7 @@ def _read_device(path: Path) -> PciDevice:
             link_generation(attribute("max_link_speed")),
             link_width(attribute("max_link_width")),
         ),
-        parent=above if _BDF.fullmatch(above) else None,
+        parent=above if BDF.fullmatch(above) else None,
         driver=driver.resolve().name if driver.is_symlink() else None,
         bar_bytes=memory_bar_bytes(read_text(path / "resource")),
         max_payload=max_payload_bytes(config) if is_answering(config) else None,

@@ -21,14 +21,15 @@ from .._host.errors import GpufleetError
 from . import payload, protocol
 from .bench import GUARD_BYTES, Bench, Side
 from .conversation import die_with_parent, leave, read_line, tell
+from .pair_record import FAILED, NOT_RUN, PASSED
 from .pattern import POISON_BYTE, Pattern, seed_of
-from .result import FAILED, NOT_RUN, PASSED
 from .sampling import QUICK, THOROUGH, settle
 
 # Of both buffers on each GPU; each peer has its share of the incoming one.
 COPY_BYTES = 256 << 20
 _GRANULE_BYTES = 1 << 20
 _COPIES_AT_MOST = 64
+_KERNELS = ("fill_pattern", "verify_pattern", "gate")
 _NO_DIRECTION = (0, 0)
 
 
@@ -99,7 +100,12 @@ class _Traffic:
         self._seed = job.seed
         self._effort = QUICK if job.quick else THOROUGH
         self.bench = Bench(
-            cuda, job.addresses, _GRANULE_BYTES, job.limit_seconds, copy_bytes=job.copy_bytes
+            cuda,
+            job.addresses,
+            _GRANULE_BYTES,
+            job.limit_seconds,
+            copy_bytes=job.copy_bytes,
+            kernels=_KERNELS,
         )
         self.bench.enable_peer_access()
         self._sides = [self.bench.sides[address] for address in job.addresses]

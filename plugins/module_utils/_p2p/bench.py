@@ -8,11 +8,12 @@ from __future__ import annotations
 import ctypes
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from .._gpu.cuda import JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION, Cuda, CudaError
 from .._gpu.device import Buffer, Event, Gpu, HostBuffer, Stream
+from .._gpu.kernels import ENTRIES
 from .._host.errors import GpufleetError
 from .at_once import at_once
 
@@ -80,6 +81,7 @@ class Bench:
         host_bytes: int = HOST_CHUNK_BYTES,
         *,
         copy_bytes: int = 0,
+        kernels: Collection[str] = tuple(ENTRIES),
     ) -> None:
         """Open the GPUs and allocate.
 
@@ -87,19 +89,21 @@ class Bench:
             wanted_bytes: what each check is to move; less where memory is short.
             host_bytes: the size of each buffer in ``host``.
             copy_bytes: what a copy whose rate is taken is to move; likewise.
+            kernels: those that will be launched; most of a compilation is for ``ping_pong``.
 
         Raises:
             CudaError: the driver refused.
             GpufleetError: a GPU is not listed or has too little memory left.
         """
         # A driver takes some 0.1 s to open a GPU, and as long to compile the kernels for it.
-        opened = at_once(lambda bdf: _opened(cuda, bdf, limit_seconds), addresses)
+        opened = at_once(lambda bdf: _opened(cuda, bdf, limit_seconds, kernels), addresses)
         gpus = [gpu for gpu, _code in opened]
         room = _affordable(gpus, max(wanted_bytes, copy_bytes))
         self.payload_bytes, self.copy_bytes = min(wanted_bytes, room), min(copy_bytes, room)
         self.no_kernels = next((code for _gpu, code in opened if code is not None), None)
         self.kernels = self.no_kernels is None
-        self.sides = {gpu.bdf: Side(gpu, room) for gpu in gpus}
+        sides = at_once(lambda gpu: Side(gpu, room), gpus)
+        self.sides = {side.gpu.bdf: side for side in sides}
         self._gpus = gpus
         self.host = (HostBuffer(gpus[0], host_bytes), HostBuffer(gpus[0], host_bytes))
         self._scratch = HostBuffer(gpus[0], GUARD_BYTES)
@@ -191,11 +195,13 @@ def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
     return size
 
 
-def _opened(cuda: Cuda, address: str, limit_seconds: float) -> tuple[Gpu, str | None]:
-    """Return a GPU with its kernels, or without them and the code of why."""
+def _opened(
+    cuda: Cuda, address: str, limit_seconds: float, kernels: Collection[str]
+) -> tuple[Gpu, str | None]:
+    """Return a GPU with these kernels, or without them and the code of why."""
     gpu = Gpu(cuda, address, limit_seconds)
     try:
-        gpu.load_kernels()
+        gpu.load_kernels(kernels)
     except CudaError as error:
         if error.number in (JIT_COMPILER_NOT_FOUND, UNSUPPORTED_PTX_VERSION):
             return gpu, error.code

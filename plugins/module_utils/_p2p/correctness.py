@@ -23,9 +23,9 @@ from .._gpu.kernels import VECTOR_BYTES
 from . import payload
 from .bench import GUARD_BYTES, Bench, Side
 from .evidence import DATA_ALIASED, DATA_CORRUPTED, Finding, WrongWord, classify, gravest
+from .pair_record import FAILED, NOT_RUN, PASSED, Correctness
 from .pattern import POISON_BYTE, Pattern, seed_of
 from .ping_pong import play
-from .result import FAILED, NOT_RUN, PASSED, Correctness
 
 # What one kernel writes does not become visible to the other in order while both run.
 PING_PONG_FAILED = "ping_pong_failed"

@@ -29,8 +29,8 @@ from .conversation import die_with_parent, leave, read_line, tell
 from .evidence import Finding, classify
 from .ipc_codes import IPC_FAILED, IPC_UNSUPPORTED
 from .ipc_rank import KERNEL, Rank, RankJob, failure_of, sample_in
+from .pair_record import FAILED, NOT_RUN, PASSED
 from .pattern import DevicePattern, HostPattern, Pattern, seed_of
-from .result import FAILED, NOT_RUN, PASSED
 
 # Enough for an alias at 2 MiB to show; the pair has moved more within one process already.
 PAYLOAD_BYTES = 8 << 20

@@ -30,6 +30,7 @@ COPY = "copy"
 KERNEL = "kernel"
 # Two buffers per process are locked on the host.
 _HOST_BYTES = 4 << 20
+_KERNELS = ("fill_pattern", "verify_pattern", "bulk_copy")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class Rank:
         cuda = Cuda()
         cuda.check("init", 0)
         addresses = (job.address,)
-        self._bench = Bench(cuda, addresses, job.payload_bytes, job.limit_seconds, _HOST_BYTES)
+        self._bench = Bench(
+            cuda, addresses, job.payload_bytes, job.limit_seconds, _HOST_BYTES, kernels=_KERNELS
+        )
         self._side = self._bench.sides[job.address]
         self._back = Buffer(self._side.gpu, self._bench.payload_bytes)
         self._opened: OpenedBuffer | None = None

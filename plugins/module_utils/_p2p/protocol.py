@@ -16,7 +16,7 @@ from typing import Any
 
 from .decode import Reader
 from .ipc_codes import IPC_FAILED
-from .result import CHECK_STATES, CHECKS, FAILED, PASSED, Correctness
+from .pair_record import CHECK_STATES, CHECKS, FAILED, PASSED, Correctness
 
 # Event names.
 STEP = "step"

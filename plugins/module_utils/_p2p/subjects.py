@@ -14,7 +14,8 @@ from .._gpu.nvml import NvmlDevice
 from .._host.console import Console, read_console
 from .._host.errors import GpufleetError
 from .._host.iommu import IommuGroup, group_of
-from .._host.pci import Link, PciDevice, matches, normalise_bdf
+from .._host.pci import Link, PciDevice, matches
+from .._host.pci_address import normalise_bdf
 from .result import NO_IOMMU, Gpu, GpuCounters, GpuLink, GpuProcess, GpuState
 from .verdict import GENERATION_UNSUPPORTED, MIXED_GENERATIONS
 

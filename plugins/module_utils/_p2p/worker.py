@@ -19,8 +19,8 @@ from .bandwidth import KERNEL_WAYS, gigabytes_per_second, mover_of, warm_up
 from .bench import Bench, Side
 from .conversation import die_with_parent, leave, read_line, tell
 from .correctness import Checker, Extent
+from .pair_record import DIRECT_WAYS
 from .protocol import Job
-from .result import DIRECT_WAYS
 from .sampling import QUICK, THOROUGH, Estimate
 
 _MICRO = 1e6

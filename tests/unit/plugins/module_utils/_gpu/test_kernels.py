@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import ENTRIES, PTX
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import ENTRIES, PTX, ptx_of
 
 FIRST_TARGET = 75
 
@@ -52,6 +52,20 @@ def test_kernels_assemble(target: str, tmp_path: Path) -> None:
     compiled = re.findall(r"Compiling entry function '(\w+)'", done.stderr)
     assert sorted(compiled) == sorted(ENTRIES)
     assert "warning" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_each_kernel_assembles_without_the_others(name: str, tmp_path: Path) -> None:
+    source = tmp_path / "kernel.ptx"
+    source.write_text(ptx_of([name]))
+    done = subprocess.run(
+        [find_ptxas(), "-arch=sm_90", "-v", str(source), "-o", str(tmp_path / "kernel.cubin")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"Compiling entry function '(\w+)'", done.stderr) == [name]
 
 
 def test_the_text_is_plain_ascii_and_of_the_oldest_version_that_does() -> None:

@@ -12,6 +12,8 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host import pci
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.acs import read_acs
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.iommu import IommuGroup, group_of
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
+from hypothesis import given
+from hypothesis import strategies as st
 from support.host_tree import build_host_tree
 
 HOST = {
@@ -36,25 +38,6 @@ HOST = {
         for port in ("rp0", "sw0d0", "sw0d1")
     ],
 }
-
-
-@pytest.mark.parametrize(
-    ("text", "bdf"),
-    [
-        ("0000:01:00.0", "0000:01:00.0"),
-        ("00000000:0A:00.0", "0000:0a:00.0"),
-        ("1:2.3", "0000:01:02.3"),
-        (" 10000:E1:00.0\n", "10000:e1:00.0"),
-    ],
-)
-def test_addresses_take_one_form(text: str, bdf: str) -> None:
-    assert pci.normalise_bdf(text) == bdf
-
-
-@pytest.mark.parametrize("text", ["", "01:00", "0000:01:00.8", "GPU-1", "0000:01:00.0x"])
-def test_other_texts_are_no_addresses(text: str) -> None:
-    with pytest.raises(pci.PciAddressInvalid):
-        pci.normalise_bdf(text)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +66,42 @@ def test_speed_text_names_the_generation(text: str | None, generation: int | Non
 )
 def test_width_text_names_the_lanes(text: str | None, width: int | None) -> None:
     assert pci.link_width(text) == width
+
+
+@given(st.text())
+def test_any_link_text_is_a_generation_and_lanes_or_unknown(text: str) -> None:
+    assert pci.link_generation(text) in (None, 1, 2, 3, 4, 5, 6, 7)
+    width = pci.link_width(text)
+    assert width is None or width > 0
+
+
+@given(st.integers(1, 7), st.text(alphabet=" PCIe\n", max_size=6))
+def test_every_generation_is_read_whatever_follows_its_rate(generation: int, rest: str) -> None:
+    rate = (2.5, 5, 8, 16, 32, 64, 128)[generation - 1]
+    assert pci.link_generation(f"{rate:.1f} GT/s {rest}") == generation
+    assert pci.link_generation(f"{rate:g} GT/s {rest}") == generation
+
+
+BARS = st.lists(
+    st.tuples(st.integers(0, 1 << 48), st.integers(4, 40), st.booleans()), min_size=6, max_size=6
+)
+
+
+@given(BARS, st.text())
+def test_bars_are_those_that_decode_memory(bars: list[tuple[int, int, bool]], rest: str) -> None:
+    lines = [
+        f"0x{start:016x} 0x{start + (1 << bits) - 1:016x} 0x{0x200 if memory else 0x100:016x}"
+        for start, bits, memory in bars
+    ]
+    sizes = tuple(1 << bits for _start, bits, memory in bars if memory)
+    assert pci.memory_bar_bytes("\n".join(lines)) == sizes
+    # What follows the six registers (the expansion ROM, bridge windows) does not count.
+    assert pci.memory_bar_bytes("\n".join([*lines, rest])) == sizes
+
+
+@given(st.text())
+def test_any_text_of_resources_gives_sizes_or_none(text: str) -> None:
+    assert all(size > 0 for size in pci.memory_bar_bytes(text))
 
 
 def test_bars_of_a_recorded_rtx_4090() -> None:
