@@ -20,8 +20,9 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity impo
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import open_nvml
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import DEFAULT_GPU_MATCH
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.options import Options
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import Options, verify
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import verify
 
 
 def main() -> int:

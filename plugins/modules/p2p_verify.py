@@ -42,6 +42,7 @@ options:
   buffer_bytes:
     description:
       - Bytes that each check moves, and at most those that each copy of a measurement moves.
+      - At least 1 MiB, and rounded down to whole MiB.
       - By default 256 MiB and 512 MiB, with O(quick=true) 32 MiB and 256 MiB; never more than an
         eighth of a GPU's free memory.
       - By default, without O(quick=true), a second round of checks moves what the link carries in
@@ -333,8 +334,9 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity import loaded_module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import open_nvml
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import DEFAULT_GPU_MATCH
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.options import Options
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import Options, verify
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import verify
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.verdict import Thresholds
 
 if TYPE_CHECKING:

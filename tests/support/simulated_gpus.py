@@ -30,8 +30,9 @@ import json, sys
 from pathlib import Path
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity import loaded_module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import open_nvml
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.options import Options
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
-from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import Options, verify
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.runner import verify
 
 given = json.load(sys.stdin)
 root = Path(given["root"])

@@ -13,8 +13,9 @@ from .._gpu.nvml import Nvml, open_nvml
 from .._host.device_users import device_users
 from .._host.errors import GpufleetError
 from .._host.lock import holder
+from .._p2p.options import Options
 from .._p2p.result import FAIL, Driver, Result
-from .._p2p.runner import Options, verify
+from .._p2p.runner import verify
 from .._p2p.subjects import GpusBusy
 from .alarm import Finding, finding_of
 from .places import Settings

@@ -19,7 +19,7 @@ from .at_once import at_once
 
 GUARD_BYTES = 64 << 10
 HOST_CHUNK_BYTES = 16 << 20
-SMALLEST_PAYLOAD_BYTES = 1 << 20
+_SMALLEST_PAYLOAD_BYTES = 1 << 20
 _GRANULE_BYTES = 1 << 20
 _FREE_SHARE = 8
 _RESULT_BYTES = 64
@@ -185,11 +185,11 @@ def _differ(first: HostBuffer, second: HostBuffer, start: int, end: int) -> bool
 def _affordable(gpus: list[Gpu], wanted_bytes: int) -> int:
     free = min(gpu.free_bytes() for gpu in gpus)
     size = min(wanted_bytes, free // _FREE_SHARE) // _GRANULE_BYTES * _GRANULE_BYTES
-    if size < SMALLEST_PAYLOAD_BYTES:
+    if size < _SMALLEST_PAYLOAD_BYTES:
         raise GpufleetError(
             "gpu_memory_short",
             read=f"{free >> 20} MiB free",
-            want=f"{_FREE_SHARE * SMALLEST_PAYLOAD_BYTES >> 20} MiB free on every GPU",
+            want=f"{_FREE_SHARE * _SMALLEST_PAYLOAD_BYTES >> 20} MiB free on every GPU",
             remedy="stop the programs that hold GPU memory, then run again",
         )
     return size

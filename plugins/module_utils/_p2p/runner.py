@@ -14,14 +14,13 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
 from .._gpu.nvml import Nvml
 from .._host.acs import read_acs
 from .._host.files import read_text
-from .._host.pci import DEFAULT_GPU_MATCH, Link, PciDevice, ancestors, read_devices
+from .._host.pci import Link, PciDevice, ancestors, read_devices
 from .._host.userspace import library_releases, loaded_release
 from .causes import causes_of
 from .ceiling import Ceiling, nvlink_ceiling, pcie_ceiling
@@ -32,6 +31,7 @@ from .groups import groups_of
 from .host_evidence import Evidence
 from .nccl import read_gates, with_nccl
 from .notes import notes_of
+from .options import Options
 from .pair_run import PairRun, run_round
 from .path import Path as PciePath
 from .path import nvlink_level, nvlinks_between, path_between
@@ -54,7 +54,6 @@ from .schedule import rounds_of
 from .subjects import Subject, exclusions_of, obstacles_of, refuse_busy, subjects_of
 from .verdict import (
     Judged,
-    Thresholds,
     bandwidth_of,
     host_verdict,
     judge,
@@ -63,8 +62,6 @@ from .verdict import (
 )
 from .watch import Watch
 
-_DEFAULT_BYTES = 256 << 20
-_QUICK_BYTES = 32 << 20
 # Enough to see whether data arrives where it is not expected to.
 _PROBE_BYTES = 8 << 20
 # The second round of checks moves as much of the most as its link moves in this time: 0.8 GB on
@@ -76,25 +73,6 @@ _WAIT_SECONDS_AT_MOST = 10.0
 _PAIRS_AT_ONCE = 4
 # NVML's compute mode in which one process at a time may have a context.
 _EXCLUSIVE = "exclusive_process"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run was asked for; the module p2p_verify documents each."""
-
-    gpu_match: tuple[str, ...] = DEFAULT_GPU_MATCH
-    devices: tuple[str, ...] = ()
-    buffer_bytes: int | None = None
-    child_timeout: float = 120.0
-    quick: bool = False
-    allow_busy: bool = False
-    expected_build_id: str | None = None
-    thresholds: Thresholds = field(default_factory=Thresholds)
-
-    @property
-    def payload_bytes(self) -> int:
-        """The size of each buffer where memory allows."""
-        return self.buffer_bytes or (_QUICK_BYTES if self.quick else _DEFAULT_BYTES)
 
 
 def verify(

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import Counters, NvmlDevice
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p import runner
+from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.options import Options
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.pair_run import PairRun
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver, GpuCounters
 from support.host_tree import HostTree, build_host_tree, load_description
@@ -102,7 +103,7 @@ def test_links_are_those_of_the_pair_under_load_and_not_of_the_last_one_read(
     for gpu in range(GPUS):
         tree.train_link(gpu, 1, 16)
     nvml: Any = Management(tree)
-    options = runner.Options(gpu_match=("1b36:0005:*",))
+    options = Options(gpu_match=("1b36:0005:*",))
     result = runner.verify(nvml, Driver(None, None, None), options, root=tmp_path)
     assert [pair.bandwidth.ceiling for pair in result.pairs] == [pytest.approx(CEILING)] * 12
     assert all(hop.gen == 4 for pair in result.pairs for hop in pair.hops)
@@ -126,7 +127,7 @@ def test_where_a_process_hangs_in_the_kernel_the_driver_is_not_asked_again(
 
     monkeypatch.setattr(runner, "run_round", hung)
     nvml: Any = Management(tree)
-    options = runner.Options(gpu_match=("1b36:0005:*",))
+    options = Options(gpu_match=("1b36:0005:*",))
     result = runner.verify(nvml, Driver(None, None, None), options, root=tmp_path)
     assert (result.verdict, len(result.pairs)) == ("fail", 12)
     assert {pair.capability.nvml_write for pair in result.pairs} == {"OK"}
@@ -153,7 +154,7 @@ def test_pairs_of_a_gpu_that_cannot_be_used_whole_are_named_and_not_tried(
     result = runner.verify(
         nvml,
         Driver(None, None, None),
-        runner.Options(gpu_match=("1b36:0005:*",)),
+        Options(gpu_match=("1b36:0005:*",)),
         root=tmp_path,
         on_progress=lambda done, total: progress.append((done, total)),
     )
