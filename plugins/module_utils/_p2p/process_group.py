@@ -12,6 +12,9 @@ from pathlib import Path
 from .._host.files import read_text
 
 _LOOK_EVERY_SECONDS = 0.005
+# Places of fields in proc(5)'s stat, behind the command.
+_GROUP = 2
+_THREADS = 17
 # Processes that have ended, whether or not someone asks for their exit status (proc(5)).
 _ENDED = ("Z", "X")
 
@@ -43,6 +46,8 @@ def _runs_in(pid: int, group: int) -> bool:
     stat = read_text(Path(f"/proc/{pid}/stat"))
     if stat is None:
         return False
-    # pid (command) state parent group …; a command may have blanks and brackets of its own.
-    state, _parent, of = stat.rpartition(")")[2].split()[:3]
-    return int(of) == group and state not in _ENDED
+    # A command may have blanks and brackets of its own.
+    fields = stat.rpartition(")")[2].split()
+    state, of, threads = fields[0], int(fields[_GROUP]), int(fields[_THREADS])
+    # A process's first thread may have ended where another one hangs.
+    return of == group and (state not in _ENDED or threads > 1)
