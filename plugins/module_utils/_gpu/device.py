@@ -237,7 +237,6 @@ class HostBuffer:
             CudaError: not enough lockable memory.
         """
         gpu.use()
-        self._gpu = gpu
         self.size = size
         self.pointer = gpu.cuda.handle("host_alloc", size, _HOST_PORTABLE | _HOST_MAPPED)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernels, as one PTX text that every driver since CUDA 10.0 compiles for sm_75 and newer.
+"""The kernels, as PTX text that every driver since CUDA 10.0 compiles for sm_75 and newer.
 
 PTX travels as text and needs no toolkit on the target; the driver's own compiler (package
 libnvidia-ptxjitcompiler) makes it native. All parameters are 64-bit. Words are little-endian
@@ -248,6 +248,3 @@ _TEXTS = {
 def ptx_of(names: Iterable[str]) -> str:
     """Return the text of these kernels: what is not in it need not be compiled."""
     return _HEADER + "".join(_TEXTS[name] for name in names)
-
-
-PTX = ptx_of(ENTRIES)

@@ -10,7 +10,11 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import PTX, VECTOR_BYTES
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import (
+    ENTRIES,
+    VECTOR_BYTES,
+    ptx_of,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.resident_kernels import (
     GATE_STAYED_SHUT,
     GAVE_UP,
@@ -21,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.ptx import Memory, Program
 
+PTX = ptx_of(ENTRIES)
 SOURCE, TARGET, RESULT = 0x10000000, 0x20000000, 0x30000000
 GUARD = bytes([0xA5]) * 64
 NO_INDEX = 0xFFFFFFFFFFFFFFFF

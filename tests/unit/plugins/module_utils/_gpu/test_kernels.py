@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import ENTRIES, PTX, ptx_of
+from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.kernels import ENTRIES, ptx_of
 
 FIRST_TARGET = 75
+PTX = ptx_of(ENTRIES)
 
 
 def find_ptxas() -> str:
