@@ -38,6 +38,14 @@ options:
         unloaded, if the expected build is not installed or the driver is in use.
     type: bool
     default: false
+  stop:
+    description:
+      - Units of systemd that O(swap=true) may stop, where they run, and starts again after it, such
+        as V(nvidia-persistenced). Their processes do not count as users of the driver. None is
+        stopped if somebody else uses it.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Can run in check mode; tells whether a swap is needed and possible.
@@ -58,6 +66,7 @@ EXAMPLES = r"""
 - name: Exchange the driver without a reboot
   gpufleet.p2p.loaded_module:
     swap: true
+    stop: [nvidia-persistenced]
 """
 
 RETURN = r"""
@@ -94,6 +103,12 @@ matches:
   returned: success
   type: bool
   sample: true
+stopped:
+  description: The units that were stopped for the exchange and started again.
+  returned: success
+  type: list
+  elements: str
+  sample: [nvidia-persistenced.service]
 error:
   description: Code, what was read, what was wanted, and the remedy.
   returned: failure
@@ -102,7 +117,7 @@ error:
     code: driver_in_use
     read: in use by nvidia-persistenc (812)
     want: no process, console or other kernel module that uses the driver
-    remedy: stop them (nvidia-persistenced is a service), or reboot instead
+    remedy: "stop them (services of their own: p2p_swap_stop), or reboot instead"
 """
 
 from pathlib import Path
@@ -112,6 +127,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import loading
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import running_release
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.services import unit_name
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -123,12 +139,14 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
     name, expected = module.params["name"], module.params["expected_build_id"]
     kernel = module.params["kernel"] or running_release()
     registry = _registry(module.params["registry"])
+    stop = [unit_name(unit) for unit in module.params["stop"]]
+    stopped: tuple[str, ...] = ()
     before = after = loading.identify(_ROOT, kernel, name, registry)
     changed = module.params["swap"] and not before.matches(expected)
     if changed and module.check_mode:
-        loading.require_swappable(_ROOT, kernel, name, expected)
+        loading.require_swappable(_ROOT, kernel, name, expected, stop)
     elif changed:
-        loading.swap(_ROOT, kernel, name, expected)
+        stopped = loading.swap(_ROOT, kernel, name, expected, stop)
         after = loading.identify(_ROOT, kernel, name, registry)
     return {
         "changed": changed,
@@ -138,6 +156,7 @@ def _body(module: AnsibleModule) -> dict[str, Any]:
         "installed_build_id": after.installed.build_id if after.installed else None,
         "registry_differences": list(after.differences),
         "matches": after.matches(expected),
+        "stopped": list(stopped),
         "diff": {
             "before": _described(before),
             "after": _described(after, as_installed=changed and module.check_mode),
@@ -170,6 +189,7 @@ def main() -> None:
             "expected_build_id": {"type": "str"},
             "registry": {"type": "dict", "default": {}},
             "swap": {"type": "bool", "default": False},
+            "stop": {"type": "list", "elements": "str", "default": []},
         },
         _body,
     )

@@ -152,7 +152,7 @@ ansible_facts:
               display: false
               mig: false
               nvlinks_active: 0
-              processes: [{pid: 4711, name: python3, memory_bytes: 1073741824}]
+              processes: [{pid: 4711, name: ollama, memory_bytes: 1073741824, unit: ollama.service}]
               iommu_group: {number: 14, type: DMA-FQ}
               upstream: ["0000:00:01.1"]
         processes_source:

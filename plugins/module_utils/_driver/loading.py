@@ -13,6 +13,7 @@ from .._host.commands import CommandFailed, run
 from .._host.errors import GpufleetError
 from .._host.files import read_text
 from .._host.foreign_text import decimal
+from .._host.services import stopped, unit_of
 from .identity import InstalledModule, LoadedModule, installed_module, loaded_module
 from .registry_in_force import not_in_force, running_parameters
 
@@ -57,10 +58,11 @@ class ModuleIdentity:
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that has a file of the driver open."""
+    """A process that has a file of the driver open, and systemd's unit that it belongs to."""
 
     pid: int
     name: str
+    unit: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.pid})"
@@ -96,7 +98,8 @@ def holders(root: Path = Path("/")) -> tuple[Holder, ...]:
     for process in sorted((root / "proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         if any(_is_driver_file(link) for link in _open_files(process)):
             name = (read_text(process / "comm") or "?").strip()
-            found.append(Holder(int(process.name), name))
+            pid = int(process.name)
+            found.append(Holder(pid, name, unit_of(root, pid)))
     return tuple(found)
 
 
@@ -123,8 +126,13 @@ def held_references(root: Path, loaded: Sequence[str]) -> tuple[str, ...]:
     return tuple(held)
 
 
-def require_swappable(root: Path, kernel: str, name: str, expected: str | None) -> InstalledModule:
+def require_swappable(
+    root: Path, kernel: str, name: str, expected: str | None, stop: Sequence[str] = ()
+) -> InstalledModule:
     """Return the installed module that a swap would load.
+
+    Args:
+        stop: full names of units whose processes do not count, since they will be stopped.
 
     Raises:
         SwapRefused: the new build is not in place, or processes or the kernel hold the old one.
@@ -139,28 +147,48 @@ def require_swappable(root: Path, kernel: str, name: str, expected: str | None) 
             remedy="install the build first; the running driver was not touched",
         )
     loaded = loaded_driver(root)
-    using = [str(holder) for holder in holders(root)]
+    found = holders(root)
+    using = [str(holder) for holder in found if holder.unit not in stop]
     using += [f"kernel module {user}" for user in foreign_users(root, loaded)]
-    # An open file counts as a reference too; only what no process explains is told as the kernel's.
-    using += [] if using else [f"the kernel, through {n}" for n in held_references(root, loaded)]
+    if not found and not using:
+        # An open file counts as a reference too; only what no process explains is the kernel's.
+        using = [f"the kernel, through {module}" for module in held_references(root, loaded)]
     if using:
         raise SwapRefused(
             "driver_in_use",
             read=f"in use by {', '.join(using)}",
             want="no process, console or other kernel module that uses the driver",
-            remedy="stop them (nvidia-persistenced is a service), or reboot instead",
+            remedy="stop them (services of their own: p2p_swap_stop), or reboot instead",
         )
     return installed
 
 
-def swap(root: Path, kernel: str, name: str, expected: str | None) -> None:
+def swap(
+    root: Path, kernel: str, name: str, expected: str | None, stop: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Unload the running driver and load the installed one; the same set of modules runs after.
+
+    Args:
+        stop: full names of units that are stopped for it and started again, if they run. None is
+            stopped where somebody else holds the driver anyway.
+
+    Returns:
+        the units that were stopped and started again.
 
     Raises:
         SwapRefused: as require_swappable; or a module does not unload, or the new one does not load
             or is another build.
+        ServiceRefused: a unit did not stop, or not start again.
     """
-    installed = require_swappable(root, kernel, name, expected)
+    require_swappable(root, kernel, name, expected, stop)
+    with stopped(stop, root) as units:
+        # Asked again: now without those units, and a new process may have come.
+        installed = require_swappable(root, kernel, name, expected)
+        _exchange(root, name, installed)
+    return units
+
+
+def _exchange(root: Path, name: str, installed: InstalledModule) -> None:
     before = loaded_driver(root)
     for index, module in enumerate(before):
         try:

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Registry keys through site.yml and rollback.yml: set once, in force by one restart, taken away.
 
+Where the driver alone has to be loaded anew, that takes no restart unless something uses it.
+
 The playbooks and roles are the product's own, on doubles of hosts (support/staged_fleet).
 """
 
@@ -51,11 +53,25 @@ def test_a_driver_that_comes_up_without_them_is_not_healthy(fleet: StagedFleet) 
     assert "RMX" in failure["read"]
 
 
-def test_other_keys_cost_one_restart_and_go_with_the_driver(fleet: StagedFleet) -> None:
+def test_other_keys_cost_no_restart_where_nothing_uses_the_driver(fleet: StagedFleet) -> None:
     fleet.variables["p2p_driver"] = build(RMX=2)
-    assert done(fleet, "sound")[:2] == ["keys set", "restarted"]
+    assert done(fleet, "sound")[:2] == ["keys set", "exchanged"]
     assert fleet.host("sound")["running"]["keys"] == {"RMX": 2}
-    done(fleet, "sound", "-e", "p2p_driver_state=disabled")
+    assert fleet.record("sound")["reboot"]["count"] == 0
+
+
+def test_other_keys_cost_one_restart_where_a_program_uses_it(fleet: StagedFleet) -> None:
+    fleet.variables["p2p_driver"] = build(RMX=3)
+    fleet.set("sound", processes=[{"pid": 1, "name": "train"}])
+    assert done(fleet, "sound", "-e", '{"p2p_allow_busy": true}')[:2] == ["keys set", "restarted"]
+    assert fleet.host("sound")["running"]["keys"] == {"RMX": 3}
+    fleet.variables["p2p_driver"] = build(RMX=4)
+    assert done(fleet, "sound", "-e", '{"p2p_swap": false}')[:2] == ["keys set", "restarted"]
+
+
+def test_they_go_with_the_driver(fleet: StagedFleet) -> None:
+    undone = done(fleet, "sound", "-e", "p2p_driver_state=disabled")
+    assert "exchanged" in undone and "restarted" not in undone
     assert fleet.host("sound")["running"]["keys"] == {}
 
 

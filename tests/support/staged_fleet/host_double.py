@@ -170,11 +170,24 @@ class HostDouble:
         reload = self.state["running"]["keys"] != wanted
         return {"changed": changed, "registry": wanted, "reload_required": reload}
 
-    def loaded_module(self, given: Result, _check: bool) -> Result:
-        """Tell which driver runs; it is never exchanged without a restart."""
-        running, keys = self.state["running"]["build_id"], self.state["running"]["keys"]
+    def loaded_module(self, given: Result, check: bool) -> Result:
+        """Tell which driver runs; exchange it where that is asked for and no process is there."""
         wanted = given.get("expected_build_id") or self.state["installed"]
         asked = given.get("registry") or {}
+        changed = False
+        if given.get("swap") and not self._driver(wanted, asked)["matches"]:
+            if wanted != self.state["installed"]:
+                raise RuntimeError("new_build_not_in_place")
+            if self.state["processes"]:
+                raise RuntimeError("driver_in_use")
+            loaded = {"build_id": wanted, "keys": dict(self.state["keys"])}
+            changed = self.change(
+                "exchanged", lambda: self.state["running"].update(loaded), check=check
+            )
+        return {"changed": changed, "stopped": [], **self._driver(wanted, asked)}
+
+    def _driver(self, wanted: str, asked: Result) -> Result:
+        running, keys = self.state["running"]["build_id"], self.state["running"]["keys"]
         differences = [key for key, value in asked.items() if keys.get(key) != value]
         return {
             "build_id": running,

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver import loading
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host import services
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import CommandResult
 from support.elf_objects import build_id_note, module_image
 
 KERNEL = "6.1.0-56-cloud-amd64"
@@ -27,11 +30,12 @@ def running(root: Path, name: str, build_id: bytes, *users: str, refcnt: int = 0
     (directory / "notes/.note.gnu.build-id").write_bytes(build_id_note(build_id))
 
 
-def process(root: Path, pid: int, name: str, target: str) -> None:
+def process(root: Path, pid: int, name: str, target: str, unit: str = "") -> None:
     directory = root / "proc" / str(pid)
     (directory / "fd").mkdir(parents=True)
     (directory / "comm").write_text(f"{name}\n")
     (directory / "fd/3").symlink_to(target)
+    (directory / "cgroup").write_text(f"0::/system.slice/{unit}\n")
 
 
 @pytest.fixture
@@ -99,3 +103,67 @@ def test_another_kernel_module_is_named(root: Path) -> None:
 def test_a_console_in_the_kernel_is_told_by_its_reference(root: Path) -> None:
     running(root, "nvidia_drm", OLD, refcnt=1)
     assert "the kernel, through nvidia_drm" in refusal_of(root).read
+
+
+class TestServices:
+    UNIT = "nvidia-persistenced.service"
+
+    @pytest.fixture
+    def calls(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """Replace the commands: systemctl ends the unit's process, modprobe loads what is new."""
+        made: list[list[str]] = []
+        (root / "run/systemd/system").mkdir(parents=True)
+
+        def run(words: list[str], **_options: object) -> CommandResult:
+            if words[1] != "is-active":
+                made.append([words[0], words[1], *words[3:]])
+            if words[:2] == ["systemctl", "stop"]:
+                shutil.rmtree(root / "proc/812")
+            elif words[0] == "rmmod":
+                shutil.rmtree(root / "sys/module" / words[1])
+            elif words[0] == "modprobe":
+                running(root, words[1], NEW)
+            return CommandResult(tuple(words), 0, "", "")
+
+        monkeypatch.setattr(services, "run", run)
+        monkeypatch.setattr(loading, "run", run)
+        # As a kernel has it while the file is open.
+        (root / "sys/module/nvidia/refcnt").write_text("1\n")
+        process(root, 812, "nvidia-persiste", "/dev/nvidia0", self.UNIT)
+        return made
+
+    def test_its_service_is_stopped_first_and_started_last(
+        self, root: Path, calls: list[list[str]]
+    ) -> None:
+        assert loading.swap(root, KERNEL, "nvidia", NEW.hex(), [self.UNIT]) == (self.UNIT,)
+        assert calls == [
+            ["systemctl", "stop", self.UNIT],
+            ["rmmod", "nvidia_uvm"],
+            ["rmmod", "nvidia"],
+            ["modprobe", "nvidia"],
+            ["modprobe", "nvidia_uvm"],
+            ["systemctl", "start", self.UNIT],
+        ]
+
+    def test_it_stays_where_it_was_not_named(self, root: Path, calls: list[list[str]]) -> None:
+        with pytest.raises(loading.SwapRefused, match="driver_in_use"):
+            loading.swap(root, KERNEL, "nvidia", NEW.hex())
+        assert calls == []
+
+    def test_it_stays_where_somebody_else_uses_the_driver_anyway(
+        self, root: Path, calls: list[list[str]]
+    ) -> None:
+        process(root, 900, "python3", "/dev/nvidia0")
+        with pytest.raises(loading.SwapRefused) as error:
+            loading.swap(root, KERNEL, "nvidia", NEW.hex(), [self.UNIT])
+        assert error.value.read == "in use by python3 (900)"
+        assert calls == []
+
+    def test_what_else_holds_the_driver_is_found_once_it_is_gone(
+        self, root: Path, calls: list[list[str]]
+    ) -> None:
+        (root / "sys/module/nvidia/refcnt").write_text("2\n")
+        with pytest.raises(loading.SwapRefused) as error:
+            loading.swap(root, KERNEL, "nvidia", NEW.hex(), [self.UNIT])
+        assert error.value.read == "in use by the kernel, through nvidia"
+        assert calls == [["systemctl", "stop", self.UNIT], ["systemctl", "start", self.UNIT]]
