@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ module.exit_json(ansible_facts={"p2p": module.params["facts"]})
 
 COMPILE = """
 import json
+import time
 from pathlib import Path
 from ansible.module_utils import basic
 names = [name for name in basic._load_params() if not name.startswith("_")]
@@ -44,12 +46,13 @@ folder = Path(%(folder)r)
 lock = json.loads((folder / "root/var/lib/gpufleet/lock.json").read_text())
 with (folder / "compiled.jsonl").open("a") as calls:
     calls.write(json.dumps({**asked, "purposes": lock["purposes"]}) + "\\n")
+time.sleep(%(seconds)s)
 Path(asked["archive"]).write_text(asked["kernel_compiler"])
 module.exit_json(changed=True, manifest={"kernel_compiler": asked["kernel_compiler"]})
 """
 
 
-def stage(folder: Path) -> Path:
+def stage(folder: Path, compile_seconds: float) -> Path:
     """Return a folder of collections that holds this one with the two modules replaced."""
     collection = folder / "collections/ansible_collections/gpufleet/p2p"
     modules = collection / "plugins/modules"
@@ -66,7 +69,9 @@ def stage(folder: Path) -> Path:
     (modules / "host_lock.py").write_text(
         lock.replace(own_root, f"ROOT = Path({str(folder)!r}, 'root')")
     )
-    (modules / "dkms_module.py").write_text(COMPILE % {"folder": str(folder)})
+    (modules / "dkms_module.py").write_text(
+        COMPILE % {"folder": str(folder), "seconds": compile_seconds}
+    )
     (modules / "give_facts.py").write_text(GIVE_FACTS)
     return folder / "collections"
 
@@ -74,9 +79,9 @@ def stage(folder: Path) -> Path:
 class Fleet:
     """A controller that has drivers built for COMPILERS' hosts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compile_seconds: float = 0) -> None:
         self.folder = folder
-        self.collections = stage(folder)
+        self.collections = stage(folder, compile_seconds)
         (folder / "root").mkdir()
         facts = {
             name: {
@@ -123,10 +128,15 @@ class Fleet:
 
     def build(self) -> list[dict[str, Any]]:
         """Run the build and return what compilers were asked for in it."""
-        calls = self.folder / "compiled.jsonl"
-        calls.unlink(missing_ok=True)
+        (self.folder / "compiled.jsonl").unlink(missing_ok=True)
+        ended = self.run()
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return self.compiled()
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """Run the build to its end."""
         program = Path(sys.executable).parent / "ansible-playbook"
-        ended = subprocess.run(
+        return subprocess.run(
             [program, "-i", self.folder / "inventory.json", self.folder / "play.yml"],
             env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(self.collections)},
             capture_output=True,
@@ -134,7 +144,10 @@ class Fleet:
             timeout=1200,
             check=False,
         )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+    def compiled(self) -> list[dict[str, Any]]:
+        """Return what compilers were asked for."""
+        calls = self.folder / "compiled.jsonl"
         return (
             [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
         )
@@ -163,3 +176,15 @@ def test_each_kernel_is_built_for_once_and_kept(fleet: Fleet) -> None:
     assert not (fleet.folder / "root/var/lib/gpufleet").exists()
 
     assert fleet.build() == []
+
+
+def test_two_plays_at_once_do_not_build_twice(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, compile_seconds=5)
+    with ThreadPoolExecutor() as pool:
+        plays = [pool.submit(fleet.run) for _ in range(2)]
+        ended = [play.result() for play in plays]
+    assert [play.returncode for play in ended] == [0, 0], [play.stdout for play in ended]
+    # The control, without which the test shows nothing: one of them did have to wait.
+    assert any("RETRYING: [" in play.stdout for play in ended), [play.stdout for play in ended]
+    asked = fleet.compiled()
+    assert sorted(call["kernel_compiler"] for call in asked) == sorted({GCC12, GCC13})
