@@ -38,6 +38,8 @@ class Event:
         message: why it failed or could not be reached; empty otherwise.
         text: what Ansible would have printed.
         difference: whether ``text`` shows a difference that the operator asked for.
+        compiled: objects that a driver build has compiled, and how many it will be about; None for
+            events that tell nothing of that.
         statistics: for ``stats``, counts by name and host as Ansible's recap has them.
     """
 
@@ -50,6 +52,7 @@ class Event:
     message: str = ""
     text: str = ""
     difference: bool = False
+    compiled: tuple[int, int] | None = None
     statistics: Mapping[str, Mapping[str, int]] | None = None
 
 
@@ -74,6 +77,7 @@ def event_from_runner(data: Mapping[str, Any]) -> Event | None:
         message=_message(outcome) if kind in ("failed", "unreachable") else "",
         text=str(data.get("stdout") or ""),
         difference=bool(outcome.get("diff")),
+        compiled=_compiled(outcome),
         statistics=_statistics(details) if kind == "stats" else None,
     )
 
@@ -84,6 +88,13 @@ def _message(outcome: Mapping[str, Any]) -> str:
         if found:
             return str(found).strip()
     return "failed without a message"
+
+
+def _compiled(outcome: Mapping[str, Any]) -> tuple[int, int] | None:
+    objects, expected = outcome.get("objects"), outcome.get("expected")
+    if isinstance(objects, int) and isinstance(expected, int) and expected > 0:
+        return objects, expected
+    return None
 
 
 def _statistics(details: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -41,13 +41,17 @@ ENDED = (OK, CHANGED, SKIPPED, FAILED, UNREACHABLE)
 
 @dataclass
 class HostProgress:
-    """One host: the state of its stages, the task it is at, and since when."""
+    """One host: the state of its stages, the task it is at, and since when.
+
+    ``compiled`` is how far a driver build on its behalf is, as Event has it; None while none runs.
+    """
 
     name: str
     stages: dict[str, str] = field(default_factory=dict)
     task: str = ""
     task_since: float = 0.0
     message: str = ""
+    compiled: tuple[int, int] | None = None
     current: str = ""
     worked: bool = False
     changed: bool = False
@@ -107,6 +111,7 @@ class Progress:
                 host.stages[stage] = RUNNING
         elif event.kind == "ok":
             host.worked = True
+            host.compiled = event.compiled or host.compiled
             host.changed = host.changed or event.changed
         elif event.kind in (FAILED, UNREACHABLE):
             steps += self._lose(host, stage, event)
@@ -126,5 +131,5 @@ class Progress:
             return []
         state = CHANGED if host.changed else OK if host.worked else SKIPPED
         host.stages[stage] = state
-        host.task = ""
+        host.task, host.compiled = "", None
         return [Step(host.name, stage, state)]

@@ -38,6 +38,9 @@ MARKS = {
 }
 """State of a stage -> mark with a word, since colour alone does not reach everyone; style."""
 
+BAR_CELLS = 20
+"""Width of the bar that shows how far a driver build is."""
+
 LINES_AROUND = 6
 """Lines of the screen that are not a host's."""
 
@@ -83,6 +86,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def build_bar(objects: int, expected: int) -> str:
+    """Return how far a driver build is, as a bar and in figures.
+
+    The number to come is a percent or two too small, so the bar is never full while it is shown.
+    """
+    cells = min(objects * BAR_CELLS // expected, BAR_CELLS - 1)
+    return f"{'█' * cells}{'░' * (BAR_CELLS - cells)} {objects} of about {expected} objects"
+
+
 class LineView:
     """One line for each stage that a host has ended, for logs and pipes."""
 
@@ -109,6 +121,9 @@ class LineView:
             self._print(printable(event.text))
         for step in self._progress.take(event):
             self._print(f"{clock(self._progress.elapsed):>7}  {_step_line(step)}")
+        if event.compiled:
+            line = f"{printable(event.host)} driver: {build_bar(*event.compiled)}"
+            self._print(f"{clock(self._progress.elapsed):>7}  {line}")
 
     def _print(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True, highlight=False)
@@ -186,6 +201,8 @@ class LiveView:
     def _now(self, host: HostProgress) -> Text:
         if not host.task:
             return Text("")
+        if host.compiled:
+            return Text(build_bar(*host.compiled), "cyan")
         return Text(f"{printable(host.task)}  {clock(self._progress.task_seconds(host))}", "dim")
 
 
