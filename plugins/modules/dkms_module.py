@@ -35,8 +35,8 @@ options:
       - V(built) compiles O(source) with O(patches) in the builder's cache O(build_directory).
       - V(exported) is V(built), and packed into O(archive).
       - V(imported) loads O(archive) into DKMS.
-      - V(installed) makes the build the one that modprobe and the initramfs load; loads O(archive)
-        first where it is given.
+      - V(installed) makes the build the one that modprobe and the initramfs load, and keeps nouveau
+        and nova off the GPUs; loads O(archive) first where it is given.
       - V(disabled) keeps the build with DKMS, after loading O(archive) where it is given, and takes
         its modules out of every kernel, so that the distribution's are loaded; DKMS does not
         install it for new kernels until it is V(installed) again.

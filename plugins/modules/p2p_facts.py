@@ -152,7 +152,7 @@ ansible_facts:
               display: false
               mig: false
               nvlinks_active: 0
-              processes: [{pid: 4711, name: ollama, memory_bytes: 1073741824, unit: ollama.service}]
+              processes: [{pid: 4711, name: python3, memory_bytes: 1073741824}]
               iommu_group: {number: 14, type: DMA-FQ}
               upstream: ["0000:00:01.1"]
         processes_source:
@@ -178,6 +178,8 @@ ansible_facts:
               would load (C(installed)), whether they are the same build (C(matches)), and the
               release of the userspace libraries.
             - C(modprobe_override) is the command that modprobe.d runs instead of loading the file.
+            - C(rivals_kept_off) tells whether gpufleet's file in modprobe.d keeps C(nouveau) and
+              C(nova) off the GPUs.
             - C(module_options) are the module's parameters that others than gpufleet set, in
               modprobe.d or on the kernel command line, in the order in which they are passed.
             - C(registry) are the resource manager's keys that the running module was loaded with,
@@ -207,6 +209,7 @@ ansible_facts:
             installed_error: null
             matches: true
             modprobe_override: null
+            rivals_kept_off: true
             module_options:
               - parameter: NVreg_RegistryDwords
                 value: PeerMappingOverride=1

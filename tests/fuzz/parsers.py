@@ -244,6 +244,7 @@ PARSERS: tuple[Parser, ...] = (
         "595.58.03",
     ),
     _text("_driver.initramfs.driver_paths", samples.LSINITRAMFS),
+    _text("_driver.initramfs.rival_paths", samples.LSINITRAMFS),
     _text("_driver.kernel_interface.declared_arguments", samples.KERNEL_HEADER),
     _text("_driver.kernel_interface.called_arguments", samples.DRIVER_SOURCE),
     _text("_driver.build.log_summary", samples.BUILD_LOG),

@@ -65,6 +65,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "processes_source": "nvml",
         "driver": {
             "modprobe_override": None,
+            "rivals_kept_off": True,
             "module_options": [],
             "userspace_version": "595.58.03",
             "userspace_origin": {"by": "packages", "packages": ["libcuda1"]},

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The initial RAM disk's copy of the driver: a stale one is loaded before ours can be.
 
+So is a rival such as nouveau, unless the file that keeps it off is in the image too.
+
 An image needs attention only if it contains driver modules; then each must be the build that
 depmod's order resolves to, and the options that the modules are loaded with must be there with
 them: modprobe inside the image sees the image's modprobe.d alone. The tool is initramfs-tools
@@ -29,12 +31,16 @@ from .._host.state_file import read_state
 from .elf import ModuleUnreadable, build_id_of, module_bytes
 from .identity import installed_module
 from .modprobe_options import OPTIONS_FILE
+from .rivals import RIVALS, RIVALS_FILE
 
 STATE_DIRECTORY = Path("/var/lib/gpufleet/driver")
 
 _LIST_SECONDS = 300.0
 _UPDATE_SECONDS = 1200.0
 _DRIVER_MODULE = re.compile(r"(?:^|/)(nvidia(?:[-_](?:uvm|modeset|drm|peermem))?)\.ko(?:\.\w+)?$")
+_RIVAL_MODULE = re.compile(
+    rf"(?:^|/)({'|'.join(name.replace('_', '[-_]') for name in RIVALS)})\.ko(?:\.\w+)?$"
+)
 
 
 class InitramfsRefused(GpufleetError):
@@ -71,25 +77,35 @@ def driver_paths(listing: str) -> tuple[str, ...]:
     return tuple(line for line in listing.splitlines() if _DRIVER_MODULE.search(line))
 
 
+def rival_paths(listing: str) -> tuple[str, ...]:
+    """Return the paths of the driver's rivals in the output of ``lsinitramfs``."""
+    return tuple(line for line in listing.splitlines() if _RIVAL_MODULE.search(line))
+
+
 @dataclass(frozen=True)
 class Contents:
     """What of the driver is inside an image.
 
     ``builds`` has name to build-id of its modules, None for a damaged one; ``options`` is our file
     of modprobe.d, None where it is not there or where there are no modules that it is for.
+    ``has_rivals`` tells of nouveau or nova, and ``kept_off`` is the file that keeps them off.
     """
 
     builds: Mapping[str, str | None] = field(default_factory=dict)
     options: bytes | None = None
+    has_rivals: bool = False
+    kept_off: bytes | None = None
 
 
 def contents(image: Path) -> Contents:
-    """Return what of the driver is inside ``image``, unpacked only if it lists a driver module.
+    """Return what of the driver is inside ``image``, unpacked only if it lists a driver or rival.
 
     Raises:
         CommandMissing, CommandFailed: initramfs-tools is missing or cannot read the image.
     """
-    if not driver_paths(run(["lsinitramfs", str(image)], timeout=_LIST_SECONDS).stdout):
+    listing = run(["lsinitramfs", str(image)], timeout=_LIST_SECONDS).stdout
+    has_rivals = bool(rival_paths(listing))
+    if not driver_paths(listing) and not has_rivals:
         return Contents()
     with tempfile.TemporaryDirectory(prefix="gpufleet-") as directory:
         run(["unmkinitramfs", str(image), directory], timeout=_LIST_SECONDS)
@@ -98,15 +114,30 @@ def contents(image: Path) -> Contents:
             match = _DRIVER_MODULE.search(path.as_posix())
             if match:
                 builds[match.group(1).replace("_", "-")] = _build_id(path)
-        # The image's root lies in "main" where microcode comes before it.
-        options = next(Path(directory).rglob(OPTIONS_FILE.name), None)
-        return Contents(builds, None if options is None else read_bytes(options))
+        return Contents(
+            builds,
+            _unpacked(directory, OPTIONS_FILE),
+            has_rivals,
+            _unpacked(directory, RIVALS_FILE),
+        )
 
 
-def stale_parts(initramfs: Initramfs, image: Path | None = None) -> tuple[str, ...]:
-    """Return what in the image is not as on the host: driver modules by name, their options.
+def _unpacked(directory: str, file: Path) -> bytes | None:
+    # The image's root lies in "main" where microcode comes before it.
+    path = next(Path(directory).rglob(file.name), None)
+    return None if path is None else read_bytes(path)
+
+
+def stale_parts(
+    initramfs: Initramfs, image: Path | None = None, *, rivals_file: bytes | None = None
+) -> tuple[str, ...]:
+    """Return what in the image is not as on the host: driver modules by name, our files.
 
     An absent image has none: such a host boots without one.
+
+    Args:
+        image: another image than the host's own.
+        rivals_file: what RIVALS_FILE is going to be; None: what it is.
     """
     image = image or initramfs.image
     if not image.is_file():
@@ -117,10 +148,15 @@ def stale_parts(initramfs: Initramfs, image: Path | None = None) -> tuple[str, .
         wanted = installed_module(initramfs.root, initramfs.kernel, name)
         if wanted is None or wanted.build_id != build_id:
             stale.append(name)
-    options = read_bytes(initramfs.root / str(OPTIONS_FILE).lstrip("/"))
-    if held.builds and held.options != options:
+    if held.builds and held.options != _on_host(initramfs, OPTIONS_FILE):
         stale.append(OPTIONS_FILE.name)
+    if held.has_rivals and held.kept_off != (rivals_file or _on_host(initramfs, RIVALS_FILE)):
+        stale.append(RIVALS_FILE.name)
     return tuple(stale)
+
+
+def _on_host(initramfs: Initramfs, file: Path) -> bytes | None:
+    return read_bytes(initramfs.root / str(file).lstrip("/"))
 
 
 def refresh(initramfs: Initramfs) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .._host.files import read_text
 from . import build as builds
-from . import disabling, removal, signing
+from . import disabling, removal, rivals, signing
 from . import initramfs as images
 from . import install as installs
 from .build import Build, BuildRequest
@@ -137,14 +137,18 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
     actions += [f"install, because {line}" for line in found]
     if disabling.is_held_off(package.name):
         actions.append(f"let DKMS install {package.name} for new kernels")
+    kept_off = rivals.are_kept_off()
+    if not kept_off:
+        actions.append(f"write {rivals.RIVALS_FILE}")
     image = Initramfs(kernel)
-    stale = images.stale_parts(image)
+    stale = images.stale_parts(image, rivals_file=rivals.CONTENT)
     # The image holds driver modules that are right now and will not be after the installation.
     if stale or (found and image.image.is_file() and images.contents(image.image).builds):
         actions.append(f"refresh {image.image}")
     if not check:
         if found:
             installs.install(target, manifest)
+        rivals.keep_off()
         images.refresh(image)
         disabling.let_dkms_install(package.name)
     after = _resolved_modules(target)
@@ -175,6 +179,7 @@ def disabled(package: DkmsPackage, kernel: str, archive: Path | None, *, check: 
     held_off = disabling.is_held_off(package.name)
     if not held_off:
         actions.append(f"keep DKMS from installing {package.name} for new kernels")
+    actions += _rivals_let_on(check=check)
     if not check and (any(taken.values()) or not held_off):
         disabling.disable(package.name, versions, package.trees)
     after = _resolved_modules(target)
@@ -200,12 +205,23 @@ def absent(name: str, versions: Sequence[str], kernel: str, *, check: bool) -> O
     held_off = wanted == list(present) and disabling.is_held_off(name)
     if held_off:
         actions.append(f"remove {disabling.override_file(name)}")
+    if wanted == list(present):
+        actions += _rivals_let_on(check=check)
     for version in [] if check else wanted:
         removal.remove_version(name, version, trees)
     if held_off and not check:
         disabling.let_dkms_install(name)
     after = _resolved_modules(target)
     return _outcome(actions, before, after, package=package, manifest=None, check=check)
+
+
+def _rivals_let_on(*, check: bool) -> list[str]:
+    """Let the kernel's own drivers have the GPUs again, before images are made without ours."""
+    if not rivals.is_there():
+        return []
+    if not check:
+        rivals.let_on()
+    return [f"remove {rivals.RIVALS_FILE}"]
 
 
 def _built_modules(made: Build) -> tuple[InstalledModule, ...]:

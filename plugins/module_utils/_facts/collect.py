@@ -22,6 +22,7 @@ from .._driver.identity import installed_module, loaded_module, modprobe_overrid
 from .._driver.modprobe_options import foreign_settings
 from .._driver.presence import firmware_releases, module_files, userspace_origin
 from .._driver.registry_in_force import keys_in_force, running_parameters
+from .._driver.rivals import are_kept_off
 from .._driver.trial import is_on_trial
 from .._driver.userspace_hold import archive_state
 from .._gpu.nvml import NvmlDevice, NvmlUnavailable, open_nvml
@@ -147,7 +148,8 @@ def driver_record(root: Path, release: str) -> Record:
     """Return the running NVIDIA module, the one modprobe would load, and whether they agree.
 
     ``matches`` is None where either build id is unknown. ``modprobe_override`` is the command
-    that modprobe.d puts in the place of loading the file, None where it does not. ``registry`` are
+    that modprobe.d puts in the place of loading the file, None where it does not.
+    ``rivals_kept_off`` tells whether our file keeps nouveau and nova off. ``registry`` are
     the resource manager's keys that the running module was loaded with, None where none runs.
     ``on_trial`` tells whether a driver is loaded in trial boots alone.
     """
@@ -168,6 +170,7 @@ def driver_record(root: Path, release: str) -> Record:
         "installed_error": error,
         "matches": None if running is None or on_disk is None else running == on_disk,
         "modprobe_override": modprobe_override(root, release, _MODULE),
+        "rivals_kept_off": are_kept_off(root),
         "module_options": [asdict(setting) for setting in foreign_settings(root)],
         "registry": None if parameters is None else keys_in_force(parameters),
         "userspace_version": userspace_version(root),

@@ -126,3 +126,13 @@ def test_driver_modules_in_the_listing_of_an_initramfs() -> None:
         "usr/lib/modules/6.1/updates/dkms/nvidia.ko",
         "usr/lib/modules/6.1/updates/dkms/nvidia-drm.ko.xz",
     )
+
+
+def test_rivals_in_the_listing_of_an_initramfs() -> None:
+    listing = (
+        "usr/lib/modules/7.0/kernel/drivers/gpu/drm/nouveau/nouveau.ko.zst\n"
+        "usr/lib/modules/7.0/kernel/drivers/gpu/nova-core/nova-core.ko\n"
+        "usr/lib/modules/7.0/kernel/drivers/gpu/drm/nova/nova.ko\n"
+        "usr/lib/modules/7.0/kernel/drivers/net/supernova.ko\n"
+    )
+    assert initramfs.rival_paths(listing) == tuple(listing.splitlines()[:3])
