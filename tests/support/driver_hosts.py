@@ -225,6 +225,42 @@ def damage_archive(host: Host) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def stub(host: Host, tool: str, script: str) -> None:
+    """Put a script before the real tool."""
+    path = host.path(f"/usr/local/sbin/{tool}")
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+
+
+def dying_copy(target: str, above: str) -> str:
+    """Return a script for ``cp`` that kills who copies to ``target`` (a pattern of the shell).
+
+    Killed are the script and the processes above it whose names match ``above``, outermost first.
+    """
+    return f"""
+case "$*" in
+  {target})
+    process=$PPID line=
+    while [[ $(< /proc/$process/comm) =~ ^({above})$ ]]; do
+      line="$process $line"
+      process=$(awk '/^PPid:/ {{print $2}}' /proc/$process/status)
+    done
+    kill -KILL $line $$ ;;
+esac
+exec /bin/cp "$@"
+"""
+
+
+def run_until_killed(host: Host, **arguments: Any) -> None:
+    """Run dkms_module under a fault that its process does not outlive."""
+    try:
+        host.module("dkms_module", **arguments)
+    except IndexError:
+        # Nothing was printed: the module's process died, as it was meant to.
+        return
+    pytest.fail("the module outlived the fault")
+
+
 def archived_modules(host: Host) -> set[str]:
     """Return the names of the module files in the archive."""
     with tarfile.open(host.path(ARCHIVE)) as archive:

@@ -19,7 +19,10 @@ from support.driver_hosts import (
     Host,
     copy_source,
     damage_archive,
+    dying_copy,
     give_archive,
+    run_until_killed,
+    stub,
 )
 
 NewHost = Callable[[str], Host]
@@ -37,32 +40,10 @@ def installed(new_host: NewHost, builder: Host) -> Host:
     return host
 
 
-#: Kills dkms and the module's Python above it, outermost first, when the second module is copied.
-_DIE_AT_SECOND_COPY = r"""
-case "$*" in
-  */updates/dkms/nvidia-uvm.ko)
-    process=$PPID line=
-    while [[ $(< /proc/$process/comm) =~ ^(dkms|python3)$ ]]; do
-      line="$process $line"
-      process=$(awk '/^PPid:/ {print $2}' /proc/$process/status)
-    done
-    kill -KILL $line $$ ;;
-esac
-exec /bin/cp "$@"
-"""
-
-
 def refused(result: dict[str, Any]) -> str:
     assert result.get("failed"), result
     assert result["error"]["read"] and result["error"]["remedy"]
     return str(result["error"]["code"])
-
-
-def stub(host: Host, tool: str, script: str) -> None:
-    """Put a script before the real tool, which it can reach as TOOL.real."""
-    path = host.path(f"/usr/local/sbin/{tool}")
-    path.write_text(f"#!/bin/bash\n{script}\n")
-    path.chmod(0o755)
 
 
 class TestBuildFaults:
@@ -93,15 +74,25 @@ class TestBuildFaults:
         result = installed.module("dkms_module", **arguments)
         assert result["changed"], result
 
-    def test_a_stale_build_directory_is_not_taken_for_a_build(self, installed: Host) -> None:
+    def test_a_stale_build_directory_is_not_taken_for_a_build(
+        self, installed: Host, new_host: NewHost, builder: Host
+    ) -> None:
+        """As a power cut leaves it: a name whose data never reached the disk."""
         arguments = {**EXPORT, "state": "built"}
         made = installed.module("dkms_module", **arguments)
         directory = installed.path(made["modules"][0]["path"]).parent
         (directory.parent / "gpufleet.json").unlink()
-        (directory / "nvidia-drm.ko").unlink()
+        (directory / "nvidia-drm.ko").write_bytes(b"")
         again = installed.module("dkms_module", **arguments)
         assert again["changed"], again
         assert len(again["modules"]) == 5
+
+        control = new_host("stale")
+        give_archive(builder, control)
+        _vendor_package(builder, control, stale="nvidia-drm.ko")
+        assert "installed" in control.run("dkms", "status", "-m", "vendor-nvidia")
+        copied = control.path(f"/lib/modules/{control.kernel}/updates/dkms/nvidia-drm.ko")
+        assert copied.stat().st_size == 0, "the control, DKMS alone, did not take it"
 
     def test_missing_headers_and_a_wrong_version_are_named(self, installed: Host) -> None:
         nowhere = {**EXPORT, "kernel": "6.1.0-99-amd64"}
@@ -140,9 +131,9 @@ class TestInstallFaults:
     def test_a_death_between_two_modules_is_healed(self, new_host: NewHost, builder: Host) -> None:
         host = new_host("dying")
         give_archive(builder, host)
-        stub(host, "cp", _DIE_AT_SECOND_COPY)
+        stub(host, "cp", dying_copy("*/updates/dkms/nvidia-uvm.ko", "dkms|python3"))
         before = host.tree("lib/modules")
-        _run_until_killed(host)
+        run_until_killed(host, **INSTALL)
         assert host.tree("lib/modules") != before
         host.path("/usr/local/sbin/cp").unlink()
         result = host.module("dkms_module", **INSTALL)
@@ -197,17 +188,11 @@ class TestInstallFaults:
         assert path.read_bytes() == b"not ours"
 
 
-def _run_until_killed(host: Host) -> None:
-    try:
-        host.module("dkms_module", **INSTALL)
-    except IndexError:
-        # Nothing was printed: the module's process died, as it was meant to.
-        return
-    pytest.fail("the module outlived the fault")
+def _vendor_package(builder: Host, host: Host, stale: str | None = None) -> None:
+    """Install the same driver under a vendor's package name, through dkms itself.
 
-
-def _vendor_package(builder: Host, host: Host) -> None:
-    """Install the same driver under a vendor's package name, through dkms itself."""
+    Of the build that dkms finds, the module file ``stale`` is empty.
+    """
     archive = host.path("/srv/vendor")
     archive.mkdir()
     host.run("tar", "-xf", ARCHIVE, "-C", "/srv/vendor")
@@ -218,4 +203,7 @@ def _vendor_package(builder: Host, host: Host) -> None:
     host.run("dkms", "add", "-m", "vendor-nvidia", "-v", VERSION)
     built = Path(f"/var/lib/dkms/vendor-nvidia/{VERSION}/{host.kernel}")
     shutil.copytree(archive / "dkms_main_tree" / host.kernel, host.path(built))
+    if stale is not None:
+        (path,) = host.path(built).glob(f"*/module/{stale}")
+        path.write_bytes(b"")
     host.run("dkms", "install", "-m", "vendor-nvidia", "-v", VERSION, "-k", host.kernel)

@@ -27,7 +27,10 @@ from support.driver_hosts import (
     VERSION,
     Host,
     copy_source,
+    dying_copy,
     give_archive,
+    run_until_killed,
+    stub,
 )
 
 NewHost = Callable[..., Host]
@@ -55,7 +58,7 @@ class Pair:
     def stub(self, tool: str, script: str) -> None:
         """Put a script before the real tool on both."""
         for host in (self.product, self.control):
-            _stub(host, tool, script)
+            stub(host, tool, script)
 
     def break_source(self, text: str) -> None:
         """Append to a source file on both."""
@@ -68,12 +71,6 @@ class Pair:
         """Follow the forks' documentation on the control; return what it said."""
         host = self.control
         return host.run("bash", "-c", PROCEDURE, "procedure", host.kernel, check=False)
-
-
-def _stub(host: Host, tool: str, script: str) -> None:
-    path = host.path(f"/usr/local/sbin/{tool}")
-    path.write_text(f"#!/bin/bash\n{script}\n")
-    path.chmod(0o755)
 
 
 def resolved(host: Host) -> dict[str, str | None]:
@@ -101,7 +98,7 @@ def prepared(new_host: NewHost, builder: Host) -> Host:
     shutil.copy2(builder.path(OTHER), host.path(OTHER))
     shutil.copytree(SIMULATED / "kernel", host.path("/srv/fork"), symlinks=True)
     host.run("make", "-C", "/srv/fork", "modules", "-j2", f"KERNEL_UNAME={host.kernel}")
-    _stub(host, "rmmod", f"echo $* >> {UNLOADED}")
+    stub(host, "rmmod", f"echo $* >> {UNLOADED}")
     return host
 
 
@@ -157,6 +154,17 @@ def test_a_failed_build_leaves_the_host_as_it_is(
     assert was_unloaded(hosts.control), "the control kept its driver"
 
 
+def test_a_killed_make_leaves_the_host_as_it_is(hosts: Pair) -> None:
+    before = hosts.product.tree("lib/modules")
+    hosts.stub("make", "kill -KILL $PPID $$")
+    arguments = {**EXPORT, "patches": [], "archive": "/srv/new.tar.gz"}
+    assert hosts.product.module("dkms_module", **arguments).get("failed")
+    assert hosts.product.tree("lib/modules") == before
+    assert not was_unloaded(hosts.product)
+    hosts.procedure()
+    assert was_unloaded(hosts.control), "the control kept its driver"
+
+
 def test_a_copy_that_fails_half_way_leaves_no_mixture(hosts: Pair) -> None:
     before = resolved(hosts.product)
     hosts.stub("cp", 'case "$*" in *nvidia-modeset.ko*) exit 1;; esac\nexec /bin/cp "$@"')
@@ -164,7 +172,26 @@ def test_a_copy_that_fails_half_way_leaves_no_mixture(hosts: Pair) -> None:
     assert result["error"]["code"] == "install_incomplete", result
     assert resolved(hosts.product) == before
 
-    _stub(hosts.control, "cp", 'case "$*" in *nvidia.ko*) exit 1;; esac\nexec /bin/cp "$@"')
+    stub(hosts.control, "cp", 'case "$*" in *nvidia.ko*) exit 1;; esac\nexec /bin/cp "$@"')
+    hosts.procedure()
+    now = resolved(hosts.control)
+    kept = {name for name in MODULES if now[name] == before[name]}
+    assert kept and kept != set(MODULES), "the control has no mixture"
+
+
+def test_a_death_between_two_modules_leaves_no_mixture(hosts: Pair) -> None:
+    before = resolved(hosts.product)
+    stub(hosts.product, "cp", dying_copy("*/updates/dkms/nvidia-uvm.ko", "dkms|python3"))
+    run_until_killed(hosts.product, **INSTALL_OTHER)
+    now = resolved(hosts.product)
+    kept = {name for name in MODULES if now[name] == before[name]}
+    other = {name for name in MODULES if now[name] not in (None, before[name])}
+    assert not (kept and other), now
+    hosts.product.path("/usr/local/sbin/cp").unlink()
+    assert "failed" not in hosts.product.module("dkms_module", **INSTALL_OTHER)
+    assert None not in resolved(hosts.product).values()
+
+    stub(hosts.control, "cp", dying_copy("*nvidia-modeset.ko*", "bash|make|sh"))
     hosts.procedure()
     now = resolved(hosts.control)
     kept = {name for name in MODULES if now[name] == before[name]}
@@ -206,6 +233,7 @@ def full(host: Host, place: str, left: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(directory)], check=True)
+        shutil.rmtree(kept)
 
 
 @pytest.mark.parametrize("left", [0, 100_000])
@@ -219,6 +247,24 @@ def test_a_full_disk_never_damages_the_driver(hosts: Pair, place: str, left: int
     # With room again, the next run completes it.
     assert "failed" not in hosts.product.module("dkms_module", **INSTALL_OTHER)
     assert None not in resolved(hosts.product).values()
+
+
+def test_a_full_boot_never_damages_the_image(hosts: Pair) -> None:
+    """No control: update-initramfs itself writes beside the image and renames."""
+    host = hosts.product
+    with host.path("/etc/initramfs-tools/modules").open("a") as modules:
+        modules.write("nvidia\n")
+    host.run("update-initramfs", "-u", "-k", host.kernel)
+    image = host.path(f"/boot/initrd.img-{host.kernel}")
+    before = image.read_bytes()
+    for part in (0, 0.5, 1.1):
+        with full(host, "/boot", int(len(before) * part)):
+            result = host.module("dkms_module", **INSTALL_OTHER)
+            assert result["error"]["code"] == "boot_space_low", (part, result)
+            assert image.read_bytes() == before
+    with full(host, "/boot", len(before) * 2):
+        assert "failed" not in host.module("dkms_module", **INSTALL_OTHER)
+        assert image_build(host) == resolved(host)["nvidia"]
 
 
 def test_a_full_disk_costs_the_procedure_its_driver(hosts: Pair) -> None:
