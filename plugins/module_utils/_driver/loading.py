@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ UNLOAD_ORDER = ("nvidia_drm", "nvidia_modeset", "nvidia_uvm", "nvidia_peermem", 
 
 _UNLOAD_SECONDS = 60.0
 _LOAD_SECONDS = 300.0
+_PANIC = "proc/sys/kernel/panic"
+_PANIC_SECONDS = 30
 
 
 class SwapRefused(GpufleetError):
@@ -184,8 +187,30 @@ def swap(
     with stopped(stop, root) as units:
         # Asked again: now without those units, and a new process may have come.
         installed = require_swappable(root, kernel, name, expected)
-        _exchange(root, name, installed)
+        with restarting_on_panic(root):
+            _exchange(root, name, installed)
     return units
+
+
+@contextmanager
+def restarting_on_panic(root: Path) -> Iterator[None]:
+    """Have the host restart by itself where the kernel panics inside the block.
+
+    By default a kernel that panics stands still (/proc/sys/kernel/panic is 0). What else is set
+    there is the operator's.
+
+    Raises:
+        OSError: the kernel did not take the setting.
+    """
+    setting = root / _PANIC
+    if (read_text(setting) or "").strip() != "0":
+        yield
+        return
+    setting.write_text(f"{_PANIC_SECONDS}\n")
+    try:
+        yield
+    finally:
+        setting.write_text("0\n")
 
 
 def _exchange(root: Path, name: str, installed: InstalledModule) -> None:

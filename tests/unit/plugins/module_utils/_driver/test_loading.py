@@ -167,3 +167,14 @@ class TestServices:
             loading.swap(root, KERNEL, "nvidia", NEW.hex(), [self.UNIT])
         assert error.value.read == "in use by the kernel, through nvidia"
         assert calls == [["systemctl", "stop", self.UNIT], ["systemctl", "start", self.UNIT]]
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [("0", "30"), ("-1", "-1"), ("60", "60")])
+def test_a_panic_restarts_the_host_meanwhile(root: Path, before: str, meanwhile: str) -> None:
+    setting = root / "proc/sys/kernel/panic"
+    setting.parent.mkdir(parents=True)
+    setting.write_text(f"{before}\n")
+    with pytest.raises(RuntimeError), loading.restarting_on_panic(root):
+        assert setting.read_text().strip() == meanwhile
+        raise RuntimeError
+    assert setting.read_text().strip() == before
