@@ -266,6 +266,20 @@ ansible_facts:
           type: dict
           returned: success
           sample: {/boot: 412000256, /usr: 20401094656, /var: 20401094656}
+        watchdog:
+          description:
+            - The watchdog that systemd would use; V(null) where no driver has one, and a boot that
+              hangs stays so.
+            - C(active) tells whether a program answers it now, C(settable) whether this systemd
+              takes a time for it from the kernel command line, and C(in_trial) in words what it
+              does for a trial boot.
+          type: dict
+          returned: success
+          sample:
+            identity: iTCO_wdt
+            active: true
+            settable: true
+            in_trial: watchdog iTCO_wdt is in use and resets a hang
 """
 
 from typing import Any

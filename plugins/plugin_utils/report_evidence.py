@@ -148,6 +148,12 @@ def pair_rows(record: dict[str, Any]) -> tuple[PairRow, ...]:
     return tuple(rows)
 
 
+def _watchdog(facts: dict[str, Any]) -> str | None:
+    if "watchdog" not in facts:
+        return None
+    return text(branch(facts, "watchdog").get("in_trial") or "none: a boot that hangs stays so")
+
+
 def identity_of(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     """Return (what, value, tone) of what is configured and what is in force."""
     facts, verify = branch(record, "facts"), branch(record, "verify")
@@ -176,6 +182,7 @@ def identity_of(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
             "",
         ),
         ("boot loader", branch(facts, "boot_loader").get("name"), ""),
+        ("watchdog in a trial boot", _watchdog(facts), ""),
         ("Secure Boot", branch(facts, "secure_boot").get("state"), ""),
         ("processor", branch(facts, "cpu").get("model"), ""),
         ("reboots in this run", str(reboots_of(record)), ""),

@@ -76,6 +76,12 @@ def facts(**changes: Any) -> dict[str, Any]:
         },
         "toolchain": {"distribution": "debian", "missing": [], "kernels": [kernel(RELEASE)]},
         "dkms": {"version": "3.0.10", "modules": [], "error": None},
+        "watchdog": {
+            "identity": "iTCO_wdt",
+            "active": False,
+            "settable": True,
+            "in_trial": "watchdog iTCO_wdt resets a hang",
+        },
         "disk": {"/boot": 400 * MIB, "/usr": 9000 * MIB, "/var": 9000 * MIB},
     }
     for name, value in changes.items():

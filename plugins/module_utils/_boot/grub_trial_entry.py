@@ -57,7 +57,7 @@ def render(entry: Entry, script: Script, trial: Trial, old_words: Sequence[str])
 
     Everything of the default entry is kept as written (modules, search, --unrestricted), but for
     title, id, and in its kernel's arguments gpufleet's old words (``old_words``), which give way
-    to the trial's parameters, its token and ``panic=``.
+    to the trial's parameters, its token, the watchdog's time and ``panic=``.
     """
     title, identity, linux = entry.header.words[1], entry.identity_word, entry.linux
     if identity is None or linux is None:
@@ -69,7 +69,8 @@ def render(entry: Entry, script: Script, trial: Trial, old_words: Sequence[str])
         )
     texts = [parameter.text for parameter in wanted(trial.parameters)]
     # panic= comes last, so that it is the one that counts.
-    texts += [f"{TOKEN_PARAMETER}={trial.token}", f"panic={trial.panic_seconds}"]
+    texts += [f"{TOKEN_PARAMETER}={trial.token}", *trial.watchdog_texts]
+    texts.append(f"panic={trial.panic_seconds}")
     edits = [
         (title.start, title.end, quote(f"gpufleet trial of {entry.title.replace(chr(39), '')}")),
         (identity.start, identity.end, quote(identity_of(trial.token))),

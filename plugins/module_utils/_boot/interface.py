@@ -13,6 +13,7 @@ from typing import Protocol
 
 from .._host.errors import GpufleetError
 from .._host.files import FileChange, remove_empty
+from .._host.watchdog import PARAMETER as WATCHDOG_PARAMETER
 from .cmdline import CommandLine, Parameter
 from .conflicts import Conflict
 
@@ -54,7 +55,8 @@ class Trial:
 
     ``token`` appears in the tried kernel's command line; ``panic_seconds`` is how long a
     panicking kernel waits before it restarts into the old entry; ``boot_id`` is the boot in which
-    the trial was armed and ``created`` when (UTC, ISO 8601).
+    the trial was armed and ``created`` when (UTC, ISO 8601). ``watchdog_seconds`` is what systemd
+    is given for the watchdog in that boot, 0 for nothing.
     """
 
     token: str
@@ -62,6 +64,13 @@ class Trial:
     panic_seconds: int
     boot_id: str
     created: str
+    watchdog_seconds: int = 0
+
+    @property
+    def watchdog_texts(self) -> tuple[str, ...]:
+        """The kernel parameter that has systemd use the watchdog; to stand behind the token."""
+        seconds = self.watchdog_seconds
+        return (f"{WATCHDOG_PARAMETER}={seconds}",) if seconds else ()
 
 
 class Step(Protocol):

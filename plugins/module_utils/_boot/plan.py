@@ -131,7 +131,7 @@ def plan_present(
     # The same token only for the same trial, not yet booted: then arming again changes nothing.
     spent = trying_it or attempt is None or attempt.boot_id != running.boot_id
     if attempt is None or spent or attempt.panic_seconds != panic_seconds:
-        attempt = new_trial(parameters, panic_seconds, running.boot_id)
+        attempt = new_trial(parameters, panic_seconds, running.boot_id, host.root)
     steps = [*record_step(host.root, attempt), *loader.steps_to_arm(attempt)]
     return plan(steps, reboot=True, token=attempt.token)
 
@@ -199,7 +199,7 @@ def plan_armed(
     _refuse_other_token(host, token)
     if host.record is None and unchanged:
         own = host.loader.own_parameters() or ()
-        attempt = new_trial(own, panic_seconds, host.running.boot_id)
+        attempt = new_trial(own, panic_seconds, host.running.boot_id, host.root)
         steps = [*record_step(host.root, attempt), *host.loader.steps_to_arm(attempt)]
         return TrialPlan(steps, attempt.token, fell_back=False, reboot_required=True)
     if host.record is None:
@@ -214,7 +214,8 @@ def plan_armed(
     attempt, steps = host.record, []
     if fell_back:
         parameters = wanted(host.record.parameters)
-        attempt = new_trial(parameters, host.record.panic_seconds, host.running.boot_id)
+        seconds, boot = host.record.panic_seconds, host.running.boot_id
+        attempt = new_trial(parameters, seconds, boot, host.root)
         steps += record_step(host.root, attempt)
     steps += host.loader.steps_to_arm(attempt)
     # A running trial that must restart for another reason would otherwise be left by it.

@@ -16,6 +16,7 @@ from pathlib import Path
 from .._host.files import read_bytes, read_text
 from .._host.foreign_text import parse_json
 from .._host.kernel import read_boot_id
+from .._host.watchdog import read_watchdog
 from .cmdline import CommandLine, Parameter, format_parameter, parse
 from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import STATE_DIRECTORY, BootLoader, StateFile, Step, Trial
@@ -41,7 +42,7 @@ class Running:
     """What /proc tells of the running kernel.
 
     ``line`` is its command line without the boot loader's own BOOT_IMAGE and without what a trial
-    adds (its token and, behind it, panic=); ``token`` is the trial's, ``boot_id`` this boot's.
+    adds (its token and what is behind it); ``token`` is the trial's, ``boot_id`` this boot's.
     """
 
     line: CommandLine
@@ -74,20 +75,25 @@ def read_record(root: Path = Path("/")) -> Trial | None:
             panic_seconds=int(fields["panic_seconds"]),
             boot_id=str(fields["boot_id"]),
             created=str(fields["created"]),
+            watchdog_seconds=int(fields.get("watchdog_seconds", 0)),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         # Written whole or not at all, so this is no record of ours: a new trial replaces it.
         return None
 
 
-def new_trial(parameters: Sequence[Parameter], panic_seconds: int, boot_id: str) -> Trial:
-    """Return a trial with a fresh random token."""
+def new_trial(
+    parameters: Sequence[Parameter], panic_seconds: int, boot_id: str, root: Path
+) -> Trial:
+    """Return a trial with a fresh random token, and with the watchdog of the host at ``root``."""
+    watchdog = read_watchdog(root)
     return Trial(
         token=secrets.token_hex(_TOKEN_BYTES),
         parameters=tuple(format_parameter(parameter) for parameter in parameters),
         panic_seconds=panic_seconds,
         boot_id=boot_id,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        watchdog_seconds=watchdog.trial_seconds if watchdog else 0,
     )
 
 
@@ -104,6 +110,7 @@ def record_step(root: Path, trial: Trial | None) -> list[Step]:
             "panic_seconds": trial.panic_seconds,
             "boot_id": trial.boot_id,
             "created": trial.created,
+            "watchdog_seconds": trial.watchdog_seconds,
         }
         after = (json.dumps(fields, indent=2) + "\n").encode()
     if before != after:

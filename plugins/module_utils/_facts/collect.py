@@ -36,6 +36,7 @@ from .._host.pci import DEFAULT_GPU_MATCH, read_devices
 from .._host.pci_address import normalise_bdf
 from .._host.secure_boot import read_secure_boot
 from .._host.userspace import userspace_version
+from .._host.watchdog import read_watchdog
 from .gpus import gpu_records, matching_gpus
 from .toolchain import toolchain_record
 
@@ -89,6 +90,7 @@ def collect(
         "dkms": dkms_record(root),
         "toolchain": toolchain_record(root, kernel),
         "disk": free_bytes(root, _DISK_PATHS),
+        "watchdog": watchdog_record(root),
     }
 
 
@@ -228,6 +230,12 @@ def processes_source(*, nvml: bool, module_loaded: bool, all_gpus_known: bool) -
     if not module_loaded:
         return "module_not_loaded"
     return "device_files" if all_gpus_known else "unknown"
+
+
+def watchdog_record(root: Path) -> Record | None:
+    """Return the watchdog as plain data with what it does for a trial boot, None without one."""
+    watchdog = read_watchdog(root)
+    return None if watchdog is None else {**asdict(watchdog), "in_trial": watchdog.in_words}
 
 
 def free_bytes(root: Path, paths: Sequence[str]) -> dict[str, int]:

@@ -33,7 +33,10 @@ def trial_possible(facts: Facts, intent: Intent) -> Gate:
     want = "a boot loader that can try an entry once"
     loader = facts["boot_loader"]
     if loader.get("trial_possible"):
-        return Gate("trial_possible", True, f"{loader['name']} can", want)
+        watchdog = facts["watchdog"]
+        safety = watchdog["in_trial"] if watchdog else "no watchdog"
+        note = "" if watchdog else "a trial boot that hangs stays so until its power is cycled"
+        return Gate("trial_possible", True, f"{loader['name']} can; {safety}", want, note=note)
     read = loader.get("trial_reason") or "unknown: no supported boot loader"
     if _in_force(facts, intent):
         note = "not needed: the kernel parameters are in force already"

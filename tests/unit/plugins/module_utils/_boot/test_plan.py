@@ -370,3 +370,41 @@ def test_confirmed_parameters_are_in_a_trial_of_the_command_line_as_it_is(host: 
     assert (running.steps, running.token) == ([], armed.token)
     assert apply_in_order(plan.plan_confirmed(host.observe(), armed.token).steps)
     assert host.tree() == confirmed
+
+
+def have_a_watchdog(host: BootHost, *, state: str = "inactive", word: bytes = b"") -> None:
+    """Give the host a watchdog, and a systemd with this word in its program."""
+    device = host.root / "sys/class/watchdog/watchdog0"
+    device.mkdir(parents=True)
+    (device / "identity").write_text("iTCO_wdt\n")
+    (device / "state").write_text(f"{state}\n")
+    program = host.root / "usr/lib/systemd/systemd"
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"\x7fELF\0" + word + b"\0")
+
+
+def test_a_trial_has_systemd_use_the_watchdog(host: BootHost) -> None:
+    have_a_watchdog(host, word=b"systemd.watchdog_sec")
+    planned = present(host)
+    apply_in_order(planned.steps)
+    assert present(host).steps == []
+    host.reboot()
+    assert host.command_line().endswith(
+        f"iommu=pt gpufleet.trial={planned.token} systemd.watchdog_sec=60 panic=30"
+    )
+    assert host.observe().trial_state is TrialState.RUNNING
+    apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
+    host.reboot()
+    assert "watchdog" not in host.command_line()
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("active", b"systemd.watchdog_sec"), ("inactive", b"systemd.watchdog_dev")]
+)
+def test_a_watchdog_in_use_or_out_of_reach_is_left_alone(
+    host: BootHost, state: str, word: bytes
+) -> None:
+    have_a_watchdog(host, state=state, word=word)
+    apply_in_order(present(host).steps)
+    host.reboot()
+    assert "watchdog" not in host.command_line()

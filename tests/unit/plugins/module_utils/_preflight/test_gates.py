@@ -228,6 +228,14 @@ def test_trial_possible() -> None:
     assert not ask("trial_possible", boot_loader=no_loader()).passed
 
 
+def test_trial_possible_tells_what_a_hang_means() -> None:
+    assert "iTCO_wdt" in ask("trial_possible").read
+    without = ask("trial_possible", watchdog=None)
+    assert without.passed
+    assert "no watchdog" in without.read
+    assert "hangs" in without.note
+
+
 @pytest.mark.parametrize("name", ["boot_loader_supported", "trial_possible"])
 def test_no_boot_loader_is_needed_where_parameters_hold(name: str) -> None:
     answer = ask(name, boot_loader=no_loader(), kernel__cmdline="ro iommu=pt")
