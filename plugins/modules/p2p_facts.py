@@ -280,6 +280,19 @@ ansible_facts:
             active: true
             settable: true
             in_trial: watchdog iTCO_wdt is in use and resets a hang
+        drain:
+          description:
+            - The note of M(gpufleet.p2p.drain_note) that gpufleet has drained this host; V(null)
+              where it has not.
+          type: dict
+          returned: success
+          sample:
+            schema: 1
+            mark: 3f1c9a77d02b4e65
+            since: "2026-11-23T09:30:00+00:00"
+            hooks: {method: slurm, node: gpu01, timeout: 3600}
+            units: []
+            interrupted: true
 """
 
 from typing import Any

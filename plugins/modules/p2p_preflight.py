@@ -60,6 +60,10 @@ options:
     description: Go on although processes use the GPUs; their work is lost.
     type: bool
     default: false
+  drains:
+    description: The host is drained before it is interrupted; processes on the GPUs end in order.
+    type: bool
+    default: false
   allow_nvlink_loss:
     description: Install a driver of an older patched branch although it gives up NVLinks in use.
     type: bool

@@ -185,6 +185,7 @@ def identity_of(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
         ("watchdog in a trial boot", _watchdog(facts), ""),
         ("Secure Boot", branch(facts, "secure_boot").get("state"), ""),
         ("processor", branch(facts, "cpu").get("model"), ""),
+        ("work on the host", branch(record, "drain").get("read"), ""),
         ("reboots in this run", str(reboots_of(record)), ""),
         ("boot ids", reboot.get("boot_ids"), ""),
     ]

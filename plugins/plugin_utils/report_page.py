@@ -21,6 +21,7 @@ from .report_values import (
     figure,
     groups_of,
     items,
+    left_drained,
     outcome_of,
     pair_counts,
     pair_figures,
@@ -146,7 +147,7 @@ def summary_lines(records: Sequence[dict[str, Any]], report: str = "") -> list[s
 def _trouble_lines(record: dict[str, Any]) -> list[str]:
     found = []
     failure = branch(record, "failure")
-    refusals = [failure] if failure else []
+    refusals = [refusal for refusal in (failure, left_drained(record)) if refusal]
     refusals += [
         {**gate, "code": gate.get("name")}
         for gate in items(record, "gates")

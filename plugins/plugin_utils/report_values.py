@@ -57,6 +57,20 @@ def branch(value: Any, *names: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def left_drained(record: dict[str, Any]) -> dict[str, str] | None:
+    """Return a refusal's four parts for a host that the run leaves drained, None for another."""
+    drain = branch(record, "drain")
+    if drain.get("state") != "drained":
+        return None
+    return {
+        "code": "host_drained",
+        "read": str(drain.get("read")),
+        "want": "the host healthy, and its work given back",
+        "remedy": "mend the host and run again, which gives it its work back; or restore it by hand"
+        " and remove /var/lib/gpufleet/drain.json there",
+    }
+
+
 def items(value: Any, name: str) -> list[dict[str, Any]]:
     """Return the mappings in the list ``value[name]``, or none."""
     found = value.get(name) if isinstance(value, dict) else None

@@ -35,6 +35,7 @@ from .report_values import (
     figure,
     groups_of,
     items,
+    left_drained,
     outcome_of,
     pair_counts,
     pair_figures,
@@ -122,6 +123,10 @@ def _troubles(record: dict[str, Any]) -> tuple[Trouble, ...]:
     if failure:
         facts = tuple((name, text(failure.get(name))) for name in ("read", "want"))
         found.append(Trouble(text(failure.get("code")), facts, text(failure.get("remedy"))))
+    drained = left_drained(record)
+    if drained:
+        facts = tuple((name, drained[name]) for name in ("read", "want"))
+        found.append(Trouble(drained["code"], facts, drained["remedy"]))
     for gate in items(record, "gates"):
         if gate.get("passed") is False and gate.get("name") != failure.get("code"):
             facts = tuple((name, text(gate.get(name))) for name in ("read", "want"))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -71,5 +71,27 @@ def record_of(
             "manifest": said("p2p_driver_expected"),
         },
         "reboot": {"count": max(len(boot_ids) - 1, 0), "boot_ids": boot_ids},
+        "drain": _drain(said),
         "verify": verified.get("p2p"),
     }
+
+
+def _drain(said: Callable[[str], Any]) -> dict[str, str] | None:
+    """Return whether the host is drained, by what the run did and what is noted on the host."""
+    looked = branch(said("drain_restored"))
+    if looked.get("standing") in ("free", "other"):
+        state = "restored" if looked["standing"] == "free" else "other"
+        return {"state": state, "read": str(looked.get("read"))}
+    noted = said("drain_noted")
+    note = branch(noted, "note") if noted else branch(said("ansible_facts"), "p2p", "drain")
+    if note:
+        hooks = branch(note, "hooks")
+        way = " ".join(str(hooks[part]) for part in ("method", "node") if hooks.get(part))
+        return {
+            "state": "drained",
+            "read": f"drained by gpufleet ({way}) since {note.get('since')}",
+        }
+    looked = branch(said("drain_result"))
+    if looked.get("standing") == "other":
+        return {"state": "other", "read": str(looked.get("read"))}
+    return None

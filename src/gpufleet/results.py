@@ -190,6 +190,27 @@ class Reboots:
 
 
 @dataclass(frozen=True)
+class Drained:
+    """What became of a host that work was kept away from.
+
+    Attributes:
+        state: drained (by gpufleet, and still so), restored, or other (somebody else's doing).
+        read: the same in words.
+    """
+
+    state: str
+    read: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain data."""
+        return {"state": self.state, "read": self.read}
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Drained:
+        return cls(reader.choice("state", ("drained", "restored", "other")), reader.text("read"))
+
+
+@dataclass(frozen=True)
 class HostRecord:
     """One host's record, as the report role writes it to ``hosts/<host>.json``.
 
@@ -200,6 +221,7 @@ class HostRecord:
         started, finished: ISO 8601 in UTC, None where not noted.
         facts: ``ansible_facts.p2p`` as p2p_facts gave them, empty if the host was never read.
         verify: the verification, None if it did not come to one.
+        drain: None for a host that was not drained.
         failure: None for a host that came through.
     """
 
@@ -211,6 +233,7 @@ class HostRecord:
     facts: Mapping[str, Any] = field(default_factory=dict)
     driver: DriverWork = DriverWork()
     reboot: Reboots = Reboots()
+    drain: Drained | None = None
     verify: Result | None = None
     failure: Failure | None = None
 
@@ -226,6 +249,7 @@ class HostRecord:
             "facts": dict(self.facts),
             "driver": self.driver.to_dict(),
             "reboot": self.reboot.to_dict(),
+            "drain": self.drain.to_dict() if self.drain else None,
             "verify": self.verify.to_dict() if self.verify else None,
             "failure": self.failure.to_dict() if self.failure else None,
         }
@@ -255,6 +279,7 @@ class HostRecord:
             facts=_optional(reader, "facts", lambda key: _mapping(reader, key)) or {},
             driver=DriverWork._read(_optional(reader, "driver", reader.child) or empty),
             reboot=Reboots._read(_optional(reader, "reboot", reader.child) or empty),
+            drain=_optional(reader, "drain", lambda key: Drained._read(reader.child(key))),
             verify=_optional(reader, "verify", lambda key: Result.from_dict(reader.value(key))),
             failure=_optional(reader, "failure", lambda key: Failure._read(reader.child(key))),
         )

@@ -118,6 +118,13 @@ def _document(data: bytes) -> object:
     return None
 
 
+def _kubernetes_node(data: bytes) -> object:
+    """Its caller tells of what it refuses, as of what kubectl said."""
+    with contextlib.suppress(ValueError):
+        return function("_drain.kubernetes.parse_node")(data.decode("utf-8", "backslashreplace"))
+    return None
+
+
 def _entry(selector: str) -> object:
     menu = function("_boot.grub_script.parse")(samples.GRUB_MENU)
     return function("_boot.grub_script.find_entry")(menu, selector)
@@ -192,6 +199,14 @@ PARSERS: tuple[Parser, ...] = (
     _bytes("_host.certificates.certificates_in", samples.signature_list()),
     _text("_host.certificates.serial_of", "01:A0"),
     _json_bytes("_host.lock.parse_record", samples.LOCK_RECORD),
+    _data("_drain.hooks.parse", samples.DRAIN_HOOKS),
+    _own("_drain.note.parse_note", samples.DRAIN_NOTE),
+    _text("_drain.slurm.parse_node", samples.SLURM_NODE),
+    Parser(
+        "_drain.kubernetes.parse_node",
+        _kubernetes_node,
+        mutated(json.dumps(samples.KUBERNETES_NODE).encode()),
+    ),
     _text("_boot.boot_device.parse_mountinfo", samples.MOUNTINFO),
     _text("_boot.cmdline.parse", *samples.COMMAND_LINES),
     _bytes("_boot.grub_environment.parse", samples.GRUBENV),

@@ -278,3 +278,28 @@ def signature_list() -> bytes:
     entry = bytes(16) + certificate()
     kind = bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072")
     return kind + struct.pack("<III", 28 + len(entry), 0, len(entry)) + entry
+
+
+DRAIN_HOOKS = {"method": "slurm", "node": "gpu01", "timeout": 3600, "tool": ["scontrol"]}
+DRAIN_NOTE = {
+    "schema": 1,
+    "mark": "3f1c9a77d02b4e65",
+    "since": "2026-11-23T09:30:00+00:00",
+    "hooks": {"method": "units", "units": ["inference.service"], "timeout": 60},
+    "units": ["inference.service"],
+    "interrupted": False,
+}
+SLURM_NODE = """\
+NodeName=gpu01 Arch=x86_64 CoresPerSocket=1
+   CPUAlloc=1 CPUEfctv=2 CPUTot=2 CPULoad=0.46
+   NodeAddr=127.0.0.1 NodeHostName=gpu01 Port=17003 Version=22.05.8
+   State=MIXED+DRAIN ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A
+   Comment=rack=4 State=of the art
+   Reason=gpufleet 3f1c9a77d02b4e65 [root@2026-11-23T09:30:00]
+
+"""
+KUBERNETES_NODE = {
+    "kind": "Node",
+    "metadata": {"name": "gpu01", "annotations": {"gpufleet.p2p/drained": "3f1c9a77d02b4e65"}},
+    "spec": {"unschedulable": True},
+}

@@ -82,6 +82,7 @@ def facts(**changes: Any) -> dict[str, Any]:
             "settable": True,
             "in_trial": "watchdog iTCO_wdt resets a hang",
         },
+        "drain": None,
         "disk": {"/boot": 400 * MIB, "/usr": 9000 * MIB, "/var": 9000 * MIB},
     }
     for name, value in changes.items():

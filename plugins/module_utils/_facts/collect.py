@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .._boot.detect import detect
+from .._drain.note import read_note
 from .._driver import dkms
 from .._driver.identity import installed_module, loaded_module, modprobe_override
 from .._driver.modprobe_options import foreign_settings
@@ -63,6 +64,7 @@ def collect(
 
     Raises:
         PciPatternInvalid: a pattern in ``gpu_match`` does not have that form.
+        StateUnreadable: the note of a drained host is damaged.
     """
     devices = read_devices(root)
     told, nvml_record = _ask_nvml(pynvml_source)
@@ -91,6 +93,7 @@ def collect(
         "toolchain": toolchain_record(root, kernel),
         "disk": free_bytes(root, _DISK_PATHS),
         "watchdog": watchdog_record(root),
+        "drain": note.as_dict() if (note := read_note(root)) else None,
     }
 
 

@@ -46,7 +46,8 @@ class Intent:
     and ``source`` what driver_source told of it, or the error it ended with, both None where only
     the release is known. ``catalogue`` are the known builds. ``compiles`` says that this host may
     have to compile the driver now, and not only after its next kernel update. ``parameters`` are
-    the kernel parameters to bring into force.
+    the kernel parameters to bring into force. ``drains`` says that the host's work is ended in an
+    orderly way before it is interrupted.
     """
 
     driver_version: str | None = None
@@ -57,6 +58,7 @@ class Intent:
     install_headers: bool = False
     parameters: tuple[str, ...] = ()
     allow_busy: bool = False
+    drains: bool = False
     allow_nvlink_loss: bool = False
     minimum_gpus: int = 2
     bar1_headroom_mib: int = 0

@@ -125,14 +125,17 @@ def gpus_busy(facts: Facts, intent: Intent) -> Gate:
     ]
     unknown = facts["processes_source"] == "unknown"
     read = "; ".join(busy) or ("unknown: NVML is silent" if unknown else "no process")
-    passed = intent.allow_busy or not (busy or unknown)
+    passed = intent.allow_busy or intent.drains or not (busy or unknown)
+    accepted = "allowed by p2p_allow_busy" if intent.allow_busy else "p2p_drain has it ended first"
     return Gate(
         "gpus_busy",
         passed,
         read=read,
         want="no process on any GPU",
-        remedy="" if passed else "drain the host, or set p2p_allow_busy=true to lose that work",
-        note="allowed by p2p_allow_busy" if intent.allow_busy and (busy or unknown) else "",
+        remedy=""
+        if passed
+        else "drain the host (p2p_drain does it), or set p2p_allow_busy=true to lose that work",
+        note=accepted if passed and (busy or unknown) else "",
     )
 
 

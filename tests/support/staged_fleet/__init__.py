@@ -52,7 +52,7 @@ REPLACED = {
     "path: /var/cache/gpufleet\n": 'path: "{{ host_folder }}/root/var/cache/gpufleet"\n',
 }
 #: Modules that run as they are, in the host's own root.
-ROOTED = ("host_lock",)
+ROOTED = ("drain_note", "host_lock")
 OWN_ROOT = 'ROOT = Path("/")'
 PAUSE_SECONDS = 0.1
 LIMIT_SECONDS = 300
@@ -252,6 +252,7 @@ class StagedFleet:
         """Give the host a Python that tells modules where its root is and which tools it has."""
         folder = self._host_folder(name)
         (folder / "bin").mkdir()
+        shutil.copy(Path(__file__).parent / "scontrol", folder / "bin/scontrol")
         path = folder / "python"
         path.write_text(
             "#!/bin/sh\n"

@@ -47,6 +47,7 @@ def bare(name: str, **changes: Any) -> dict[str, Any]:
         "driver_on_trial": False,
         "guarded": False,
         "processes": [],
+        "scheduler": {"drained": False, "reason": "", "jobs": 0},
         "journal": [],
         "fault": None,
         "halt": None,
@@ -102,12 +103,14 @@ class HostDouble:
         """Read the host."""
         state = self.state
         running, translating = state["running"], "iommu=pt" not in state["running"]["parameters"]
+        note = self.folder / "root/var/lib/gpufleet/drain.json"
         kind = "DMA-FQ" if translating else "identity"
         read = facts(
             kernel__boot_id=self.boot_id,
             kernel__architecture="x86_64",
             kernel__compiler=COMPILER,
             gpus=[gpu(0, processes=state["processes"]), gpu(1)],
+            drain=json.loads(note.read_text()) if note.exists() else None,
             driver__installed={"build_id": state["installed"]},
             driver__build_id=running["build_id"],
             driver__on_trial=state["driver_on_trial"],
@@ -124,7 +127,8 @@ class HostDouble:
 
     def p2p_preflight(self, given: Result, _check: bool) -> Result:
         """Let the host through unless it is busy: the one gate that the double has."""
-        busy = bool(self.state["processes"]) and not given["allow_busy"]
+        allowed = given["allow_busy"] or given["drains"]
+        busy = bool(self.state["processes"]) and not allowed
         gate = {
             "name": "gpus_busy",
             "passed": not busy,
@@ -264,9 +268,36 @@ class HostDouble:
                 "keys": dict(state["keys"]) if state["fault"] != "keys overlooked" else {},
             }
             state["boot"] += 1
+            state["ended"] = state["processes"]
             state["processes"] = []
 
         return {"changed": self.change("restarted", boot, check=check), "rebooted": True}
+
+    # --- the scheduler that the host is a node of --------------------------------------------
+
+    def show_node(self) -> str:
+        """Return what scontrol show node prints of it, as far as it is read."""
+        scheduler = self.state["scheduler"]
+        words = ("MIXED" if scheduler["jobs"] else "IDLE") + (
+            "+DRAIN" if scheduler["drained"] else ""
+        )
+        reason = f"   Reason={scheduler['reason']} [root@2026-11-23T09:30:00]\n"
+        shown = f"NodeName={self.state['name']} Arch=x86_64\n   State={words} ThreadsPerCore=1\n"
+        return shown + (reason if scheduler["reason"] else "")
+
+    def update_node(self, changes: dict[str, str]) -> None:
+        """Drain or resume the node; a job that runs ends at the second look."""
+        drained = changes["State"] == "DRAIN"
+        scheduler = {
+            **self.state["scheduler"],
+            "drained": drained,
+            "reason": changes.get("Reason", ""),
+        }
+        self.change(
+            "drained" if drained else "resumed",
+            lambda: self.state.update(scheduler=scheduler),
+            check=False,
+        )
 
     def p2p_verify(self, _given: Result, _check: bool) -> Result:
         """Judge the host by what it runs."""

@@ -49,7 +49,8 @@ def handed_on() -> Iterator[tuple[str, str, str, int]]:
         for module, body in CALL.findall(path.read_text()):
             for option, variable in re.findall(r'(\w+): "\{\{ (\w+) \}\}"', body):
                 value = figure(defaults.get(variable))
-                if value is not None:
+                # A task's own keywords, such as delay, stand in the same lines.
+                if value is not None and option in options(module):
                     yield variable, module, option, value
 
 

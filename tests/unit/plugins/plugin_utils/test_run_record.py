@@ -46,6 +46,7 @@ def test_a_verified_host() -> None:
             "manifest": {"schema": 1},
         },
         "reboot": {"count": 1, "boot_ids": ["first", "second"]},
+        "drain": None,
         "verify": {"verdict": "warn"},
     }
 
@@ -94,3 +95,46 @@ def test_a_host_whose_end_is_not_known_is_told_with_the_present() -> None:
     record = record_of("node1", {"p2p_outcome": "done"})
     assert record is not None
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["finished"])
+
+
+NOTE = {"since": "2026-11-23T09:30:00+00:00", "hooks": {"method": "slurm", "node": "gpu01"}}
+DRAINED = "drained by gpufleet (slurm gpu01) since 2026-11-23T09:30:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "read"),
+    [
+        ({"drain_noted": {"note": NOTE}}, "drained", DRAINED),
+        # Left by an earlier run, and this one did not come to drain or restore.
+        ({"ansible_facts": {"p2p": {"drain": NOTE}}}, "drained", DRAINED),
+        (
+            {
+                "drain_noted": {"note": NOTE},
+                "drain_restored": {"failed": True, "error": {"code": "command_failed"}},
+            },
+            "drained",
+            DRAINED,
+        ),
+        (
+            {
+                "ansible_facts": {"p2p": {"drain": NOTE}},
+                "drain_noted": {"note": None},
+                "drain_restored": {"standing": "free", "read": "gpu01 is IDLE"},
+            },
+            "restored",
+            "gpu01 is IDLE",
+        ),
+        (
+            {
+                "drain_noted": {"note": None},
+                "drain_result": {"standing": "other", "read": "gpu01 is DRAIN+IDLE, reason: fan"},
+            },
+            "other",
+            "gpu01 is DRAIN+IDLE, reason: fan",
+        ),
+    ],
+)
+def test_whether_the_host_has_its_work(said: dict[str, Any], state: str, read: str) -> None:
+    record = record_of("node1", {"p2p_outcome": "failed", **said})
+    assert record is not None
+    assert record["drain"] == {"state": state, "read": read}

@@ -194,6 +194,14 @@ def test_gpus_busy_names_the_processes() -> None:
     assert allowed.note
 
 
+def test_gpus_busy_is_no_obstacle_where_the_host_is_drained() -> None:
+    busy = [gpu(0, processes=[{"pid": 4711, "name": "python3"}]), gpu(1)]
+    drained = ask("gpus_busy", replace(DRIVER, drains=True), gpus=busy)
+    assert drained.passed
+    assert "p2p_drain" in drained.note
+    assert ask("gpus_busy", replace(DRIVER, drains=True)).note == ""
+
+
 def test_gpus_busy_fails_closed_where_nobody_knows() -> None:
     assert not ask("gpus_busy", processes_source="unknown").passed
     assert ask("gpus_busy", replace(DRIVER, allow_busy=True), processes_source="unknown").note
