@@ -22,8 +22,13 @@ ANNOTATION = "gpufleet.p2p/drained"
 _ANSWER_SECONDS = 60.0
 # How long one call of kubectl drain evicts and waits; whoever asks calls it again.
 _PASS_SECONDS = 20
-# What kubectl drain says of a pass that was too short (kubectl 1.20 to 1.34).
-_NOT_YET = ("global timeout reached", "drain did not complete within")
+# What kubectl drain says of a pass that was too short: pods that go on running (1.32 was run), a
+# disruption budget that keeps them, and older releases of both.
+_NOT_YET = (
+    "context deadline exceeded",
+    "global timeout reached",
+    "drain did not complete within",
+)
 
 
 def parse_node(text: str) -> tuple[bool, str]:

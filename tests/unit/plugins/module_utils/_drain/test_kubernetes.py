@@ -43,7 +43,10 @@ elif words[0] == "drain":
         print(state["said"].pop(0), file=sys.stderr)
         end(1)
 """
-TIMED_OUT = 'error: unable to drain node "gpu01" due to error:drain did not complete within 20s'
+TIMED_OUT = (
+    'error when waiting for pod "trainer" in namespace "default" to terminate:'
+    " context deadline exceeded"
+)
 
 
 @pytest.fixture
