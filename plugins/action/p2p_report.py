@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.errors import GpufleetError
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import atomic_write
 from ansible_collections.gpufleet.p2p.plugins.plugin_utils import report_page
-from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_record import record_of
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_record import drain_of, record_of
 
 _NAMES = {"type": "list", "elements": "str"}
 
@@ -41,10 +41,14 @@ class ActionModule(ActionBase):
                 "in_check_mode": {"type": "bool", "default": False},
             }
         )
-        known = given["records"]
+        known, variables = given["records"], (task_vars or {}).get("hostvars")
         if known is None:
-            known = _records((task_vars or {})["hostvars"], given["hosts"], given["driver"])
+            known = _records(variables, given["hosts"], given["driver"])
         records = report_page.complete(known, given["hosts"], given["lost"])
+        for record in records if given["records"] is None else ():
+            # A host that was lost has no record of its own, and may be drained all the same.
+            if "drain" not in record:
+                record["drain"] = drain_of(variables.raw_get(record["host"]))
         page = ""
         if given["in_check_mode"] or not self._task.check_mode:
             try:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -71,19 +71,25 @@ def record_of(
             "manifest": said("p2p_driver_expected"),
         },
         "reboot": {"count": max(len(boot_ids) - 1, 0), "boot_ids": boot_ids},
-        "drain": _drain(said),
+        "drain": drain_of(variables),
         "verify": verified.get("p2p"),
     }
 
 
-def _drain(said: Callable[[str], Any]) -> dict[str, str] | None:
+def drain_of(variables: Mapping[str, Any]) -> dict[str, str] | None:
     """Return whether the host is drained, by what the run did and what is noted on the host."""
+
+    def said(name: str) -> Any:
+        return plain(variables.get(name))
+
     looked = branch(said("drain_restored"))
     if looked.get("standing") in ("free", "other"):
         state = "restored" if looked["standing"] == "free" else "other"
         return {"state": state, "read": str(looked.get("read"))}
     noted = said("drain_noted")
-    note = branch(noted, "note") if noted else branch(said("ansible_facts"), "p2p", "drain")
+    # Of the facts no more than this is converted: they are large, and this is done for each host.
+    facts = branch(variables.get("ansible_facts"), "p2p", "drain")
+    note = branch(noted, "note") if noted else branch(plain(facts))
     if note:
         hooks = branch(note, "hooks")
         way = " ".join(str(hooks[part]) for part in ("method", "node") if hooks.get(part))

@@ -75,6 +75,10 @@ RUNS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+#: A host that was lost after it was drained: nothing else of its run is known.
+LOST = {"drain_noted": {"note": {"since": "then", "hooks": {"method": "slurm", "node": "gpu01"}}}}
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the report on RUNS."""
@@ -92,7 +96,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "play.yml").write_text(json.dumps([play]))
     hosts = {
         "all": {
-            "hosts": {host: {"p2p_outcome": "done", **said} for host, (said, _) in RUNS.items()}
+            "hosts": {
+                **{host: {"p2p_outcome": "done", **said} for host, (said, _) in RUNS.items()},
+                "lost": LOST,
+            }
         }
     }
     (folder / "hosts.json").write_text(json.dumps(hosts))
@@ -126,3 +133,11 @@ def test_record_and_page_tell_when_the_run_was(report: Path) -> None:
     assert found.started <= found.finished
     page = (report / "report.html").read_text()
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d to (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", page)
+
+
+def test_a_host_that_was_lost_is_told_to_be_drained(report: Path) -> None:
+    found = HostRecord.from_file(report / "hosts/lost.json")
+    assert found.outcome == "not_reached"
+    assert found.drain is not None
+    assert found.drain.state == "drained"
+    assert "drained by gpufleet (slurm gpu01) since then" in (report / "report.html").read_text()

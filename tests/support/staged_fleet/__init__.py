@@ -11,6 +11,7 @@ loader, and ansible.builtin.reboot, which would restart the machine that runs th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -112,6 +113,7 @@ class StagedFleet:
         self.collections = stage(folder)
         self.cache = folder / "cache"
         self.runs = 0
+        self._mark = ""
         for name in names:
             (self._host_folder(name) / "root").mkdir(parents=True)
             self._write(name, bare(name))
@@ -169,6 +171,15 @@ class StagedFleet:
         found: dict[str, Any] = json.loads((self.folder / f"report/hosts/{name}.json").read_text())
         return found
 
+    def keep(self) -> None:
+        """Remember every host as it is, for back()."""
+        shutil.copytree(self.folder / "hosts", self.folder / "kept", symlinks=True)
+
+    def back(self) -> None:
+        """Make every host what it was at keep()."""
+        shutil.rmtree(self.folder / "hosts")
+        shutil.copytree(self.folder / "kept", self.folder / "hosts", symlinks=True)
+
     # --- runs -------------------------------------------------------------------------------
 
     def run(self, *arguments: str, playbook: str = "site", controller: str = "this") -> Ended:
@@ -182,7 +193,8 @@ class StagedFleet:
     ) -> dict[str, Any]:
         """Run until a change of a host is reached, and end the controller there by SIGKILL.
 
-        The workers are killed with it, as when the machine loses power. Returns the host's state.
+        Everything that it started is killed with it, as when the machine loses power. Returns the
+        host's state.
         """
         self.set(host, halt=place, reached=None)
         with self._started(arguments, playbook, "this") as process:
@@ -194,7 +206,7 @@ class StagedFleet:
                     assert time.monotonic() < deadline, f"{place} was not reached"
                     time.sleep(PAUSE_SECONDS)
             finally:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill_all(self._mark)
                 process.wait()
         self.set(host, halt=None, reached=None)
         return self.host(host)
@@ -203,6 +215,7 @@ class StagedFleet:
         self, arguments: Sequence[str], playbook: str, controller: str
     ) -> subprocess.Popen[str]:
         self.runs += 1
+        self._mark = f"{self.folder}#{self.runs}"
         inventory = self.folder / "inventory.json"
         hosts = {
             name: {
@@ -221,6 +234,7 @@ class StagedFleet:
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_NOCOWS": "1",
             "CONTROLLER_BOOT": controller,
+            "STAGED_RUN": self._mark,
             "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         }
         return subprocess.Popen(
@@ -269,6 +283,24 @@ class StagedFleet:
         (builds / f"{stem}.tar.gz").write_bytes(b"modules")
         manifest = {"modules": [{"name": "nvidia", "build_id": PATCHED}]}
         (builds / f"{stem}.json").write_text(json.dumps(manifest))
+
+
+def _kill_all(mark: str) -> None:
+    """End every process of a run: workers and commands have process groups of their own."""
+    word = f"STAGED_RUN={mark}\0".encode()
+    while True:
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                # One that was killed has none, until somebody waits for it.
+                if word in environment.read_bytes():
+                    found.append(int(environment.parent.name))
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(PAUSE_SECONDS)
 
 
 def batches_of(text: str) -> int:
