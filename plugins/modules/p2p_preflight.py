@@ -56,6 +56,12 @@ options:
     type: list
     elements: str
     default: []
+  trial_boot:
+    description:
+      - Boot the parameters once before they become the default. V(false) passes hosts whose boot
+        loader cannot; the way back is then what its remedy names, by hand.
+    type: bool
+    default: true
   allow_busy:
     description: Go on although processes use the GPUs; their work is lost.
     type: bool

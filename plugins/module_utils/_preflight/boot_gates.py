@@ -41,13 +41,16 @@ def trial_possible(facts: Facts, intent: Intent) -> Gate:
     if _in_force(facts, intent):
         note = "not needed: the kernel parameters are in force already"
         return Gate("trial_possible", True, read, want, note=note)
+    if not intent.trial_boot and loader["name"] is not None:
+        note = "given up by p2p_trial_boot: the default entry changes at once"
+        return Gate("trial_possible", True, read, want, note=note)
     return Gate(
         "trial_possible",
         False,
         read,
         want,
-        remedy="move /boot to a plain ext4 partition, or set the parameters yourself, reboot and"
-        " run again",
+        remedy="mend what was read, such as by moving /boot to a plain ext4 partition; or change"
+        " the default entry at once (p2p_trial_boot: false), with a console at hand",
     )
 
 

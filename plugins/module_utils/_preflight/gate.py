@@ -46,8 +46,9 @@ class Intent:
     and ``source`` what driver_source told of it, or the error it ended with, both None where only
     the release is known. ``catalogue`` are the known builds. ``compiles`` says that this host may
     have to compile the driver now, and not only after its next kernel update. ``parameters`` are
-    the kernel parameters to bring into force. ``drains`` says that the host's work is ended in an
-    orderly way before it is interrupted.
+    the kernel parameters to bring into force, and ``trial_boot`` whether they are tried for one
+    boot before they become the default. ``drains`` says that the host's work is ended in an orderly
+    way before it is interrupted.
     """
 
     driver_version: str | None = None
@@ -57,6 +58,7 @@ class Intent:
     compiles: bool = True
     install_headers: bool = False
     parameters: tuple[str, ...] = ()
+    trial_boot: bool = True
     allow_busy: bool = False
     drains: bool = False
     allow_nvlink_loss: bool = False

@@ -244,6 +244,15 @@ def test_trial_possible_tells_what_a_hang_means() -> None:
     assert "hangs" in without.note
 
 
+def test_a_trial_that_is_given_up_needs_a_known_boot_loader_all_the_same() -> None:
+    without = replace(DRIVER, trial_boot=False)
+    loader = {"name": "proxmox_grub", "firmware": "efi", "trial_possible": False}
+    answer = ask("trial_possible", without, boot_loader={**loader, "trial_reason": "no"})
+    assert answer.passed
+    assert "p2p_trial_boot" in answer.note
+    assert not ask("trial_possible", without, boot_loader=no_loader()).passed
+
+
 @pytest.mark.parametrize("name", ["boot_loader_supported", "trial_possible"])
 def test_no_boot_loader_is_needed_where_parameters_hold(name: str) -> None:
     answer = ask(name, boot_loader=no_loader(), kernel__cmdline="ro iommu=pt")
