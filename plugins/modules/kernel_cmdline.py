@@ -41,7 +41,8 @@ options:
     description:
       - Prepare a single boot with the parameters instead of changing the default entry.
       - Refused where the boot loader could not forget the trial entry by itself, because
-        C(/boot/grub) is on LVM, MD RAID, btrfs, ZFS or an encrypted volume.
+        C(/boot/grub) is on LVM, MD RAID, btrfs, ZFS or an encrypted volume, because EFI variables
+        are not writable, or because C(proxmox-boot-tool) fills the boot partitions.
       - Has no effect with O(state=absent).
     type: bool
     default: false
@@ -60,7 +61,10 @@ attributes:
       generated.
     support: full
 notes:
-  - Supports GRUB as Debian and Ubuntu install it. Other boot loaders are refused by name.
+  - Supports GRUB as Debian and Ubuntu install it, systemd-boot with entries of kernel-install or
+    kernelstub, and C(proxmox-boot-tool). Other boot loaders are refused by name.
+  - Neither C(kernel-install) nor C(kernelstub) is called, because they copy kernels over those that
+    boot. What they would write into the entries is written, each file replaced as a whole.
   - C(update-grub) is never called, because it copies over C(grub.cfg) in a way that a crash or a
     full disk interrupts half-way. The file is generated elsewhere, checked and renamed into place.
 seealso:

@@ -120,7 +120,7 @@ ansible_facts:
               say why and what to do.
           type: dict
           returned: success
-          sample: {name: grub-debian, firmware: efi, trial_possible: true, trial_reason: ""}
+          sample: {name: grub_debian, firmware: efi, trial_possible: true, trial_reason: ""}
         gpus:
           description:
             - The GPUs by PCI address, so that C(index) is CUDA's under

@@ -130,6 +130,32 @@ def _entry(selector: str) -> object:
     return function("_boot.grub_script.find_entry")(menu, selector)
 
 
+def _menu(text: bytes) -> object:
+    with tempfile.TemporaryDirectory(dir=sysfs.MEMORY) as directory:
+        root = Path(directory)
+        entry = root / "boot/efi/loader/entries/a.conf"
+        entry.parent.mkdir(parents=True)
+        entry.write_bytes(text)
+        (root / "boot/efi/kernel").write_bytes(b"")
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/mountinfo").write_bytes(b"1 0 8:1 / /boot/efi rw - vfat /dev/a rw\n")
+        menu = function("_boot.boot_menu.read_menu")(root)
+        found = menu.ordered()[0]
+        return found.line, found.belongs_with(found), menu.ordered()
+
+
+def _edited(name: str, *given: bytes) -> Parser:
+    """A file of kernel parameters into which one is put, and out of which it is taken again."""
+    parameters = function("_boot.cmdline.wanted")(["iommu=pt"])
+
+    def call(data: bytes) -> object:
+        file = function(name)()
+        edited = file.edited(data, (), parameters)
+        return file.line(edited), file.edited(edited, (parameters,), ())
+
+    return Parser(f"{name}.edited", call, mutated(*given))
+
+
 def _acs(config: bytes) -> object:
     return function("_host.acs.parse_acs")("0000:00:01.0", config)
 
@@ -216,6 +242,15 @@ PARSERS: tuple[Parser, ...] = (
         "_boot.grub_script.find_entry",
         _entry,
         mutated(b"0", b"1>0", b"advanced-0a>0").map(lambda data: data.decode("utf-8", "replace")),
+    ),
+    _text("_boot.boot_menu.version_key", "6.1.0-57-amd64", "a-gpufleet~1.conf"),
+    Parser("_boot.boot_menu.read_menu", _menu, mutated(samples.BOOT_ENTRY)),
+    _edited("_boot.parameter_file.KernelCmdline", b"root=LABEL=x ro quiet\n", b'ro a="b c"'),
+    _edited("_boot.parameter_file.KernelstubConfiguration", samples.KERNELSTUB),
+    _file(
+        "_boot.parameter_record.read_configured",
+        "var/lib/gpufleet/boot/parameters.json",
+        samples.PARAMETER_RECORD,
     ),
     _file("_boot.trial.read_record", "var/lib/gpufleet/boot/trial.json", samples.TRIAL),
     _bytes("_boot.grub_trial_entry.block_in", samples.CUSTOM_CFG),

@@ -94,6 +94,15 @@ TRIAL = (
     b'{"schema": 1, "token": "0a1b", "parameters": ["iommu=pt"], "panic_seconds": 30,'
     b' "boot_id": "x", "created": "2026-11-23T09:30:00+00:00"}\n'
 )
+BOOT_ENTRY = (
+    b"title      Debian GNU/Linux 12 (bookworm)\nversion    6.1.0-57-amd64\n"
+    b"sort-key   debian\noptions    root=LABEL=x ro quiet\nlinux      /kernel\n"
+)
+KERNELSTUB = b'{"user": {"kernel_options": ["quiet", "splash"], "config_rev": 3}}'
+PARAMETER_RECORD = (
+    b'{"schema": 1, "parameters": ["iommu=pt"], "former": [["intel_iommu=on"]],'
+    b' "original": "root=LABEL=x ro\\n"}\n'
+)
 VERSION_HEADERS = (
     b"#define LINUX_VERSION_CODE 330432\n#define LINUX_VERSION_MAJOR 6\n"
     b"#define LINUX_VERSION_PATCHLEVEL 1\n#define LINUX_VERSION_SUBLEVEL 192\n",

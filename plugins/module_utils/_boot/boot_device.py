@@ -23,11 +23,15 @@ _MAPPED = {"LVM": "LVM", "CRYPT": "an encrypted volume", "mpath": "a multipath d
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of /proc/self/mountinfo: where, of what type, on which device ("major:minor")."""
+    """A line of /proc/self/mountinfo: where, of what type, on which device ("major:minor").
+
+    ``is_writable`` is false where the mount or its file system is read-only.
+    """
 
     point: str
     filesystem: str
     device: str
+    is_writable: bool = True
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -38,7 +42,8 @@ def parse_mountinfo(text: str) -> list[Mount]:
         fields = left.split()
         if separator and len(fields) >= 6 and right.split():
             point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-            mounts.append(Mount(point, right.split()[0], fields[2]))
+            options = [*fields[5].split(","), *right.split()[-1].split(",")]
+            mounts.append(Mount(point, right.split()[0], fields[2], "ro" not in options))
     return mounts
 
 

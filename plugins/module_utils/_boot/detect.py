@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .._host.files import read_bytes, read_text
+from .._host.files import read_text
+from . import kernelstub, proxmox_boot, systemd_boot
+from .efi_variables import loader_variable
 from .grub_debian import GrubDebian
 from .interface import BootLoader, BootLoaderUnsupported
 
-# https://systemd.io/BOOT_LOADER_INTERFACE: variables of this vendor GUID, UTF-16, preceded by
-# four bytes of attributes as efivarfs shows every variable.
-_LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-_EFIVARS = Path("sys/firmware/efi/efivars")
-_ATTRIBUTE_BYTES = 4
+# Each is asked in this order; the first that finds its evidence is it.
+_RECOGNISERS = (proxmox_boot.recognise, kernelstub.recognise, systemd_boot.recognise)
 
 
 def firmware_of(root: Path = Path("/")) -> str:
@@ -32,14 +31,6 @@ def processor_vendor(root: Path = Path("/")) -> str | None:
     return vendors.get(found[1]) if found else None
 
 
-def loader_variable(root: Path, name: str) -> str | None:
-    """Return a boot loader interface variable's text, e.g. "systemd-boot 252.39-1", or None."""
-    data = read_bytes(root / _EFIVARS / f"{name}-{_LOADER_GUID}")
-    if data is None:
-        return None
-    return data[_ATTRIBUTE_BYTES:].decode("utf-16-le", "replace").rstrip("\0")
-
-
 def detect(root: Path = Path("/")) -> BootLoader:
     """Return the host's boot loader.
 
@@ -49,7 +40,11 @@ def detect(root: Path = Path("/")) -> BootLoader:
         BootLoaderUnsupported: names what was found and what to do instead.
     """
     _refuse_image_based(root)
-    _refuse_managed_elsewhere(root)
+    firmware, vendor = firmware_of(root), processor_vendor(root)
+    for recognise in _RECOGNISERS:
+        loader = recognise(root, firmware, vendor)
+        if loader is not None:
+            return loader
     _refuse_other_grub(root)
     missing = [
         name
@@ -63,7 +58,7 @@ def detect(root: Path = Path("/")) -> BootLoader:
             remedy="set the kernel parameters by this host's own means and run with --skip-tags"
             " iommu, or install grub-pc or grub-efi-amd64",
         )
-    return GrubDebian(root, firmware=firmware_of(root), vendor=processor_vendor(root))
+    return GrubDebian(root, firmware=firmware, vendor=vendor)
 
 
 def _refuse_image_based(root: Path) -> None:
@@ -79,32 +74,6 @@ def _refuse_image_based(root: Path) -> None:
             "unified_kernel_image",
             read=f"a unified kernel image, started by {stub}",
             remedy="build the parameters into the image, whose command line is signed with it",
-        )
-
-
-def _refuse_managed_elsewhere(root: Path) -> None:
-    if (root / "etc/kernel/proxmox-boot-uuids").is_file():
-        raise BootLoaderUnsupported(
-            "proxmox_boot_tool",
-            read="/etc/kernel/proxmox-boot-uuids: proxmox-boot-tool copies kernels to its own"
-            " partitions",
-            remedy="add the parameters to /etc/kernel/cmdline (systemd-boot) or /etc/default/grub"
-            " and run proxmox-boot-tool refresh",
-        )
-    if (root / "etc/kernelstub/configuration").is_file():
-        raise BootLoaderUnsupported(
-            "kernelstub",
-            read="/etc/kernelstub/configuration",
-            remedy="add each parameter with kernelstub --add-options",
-        )
-    loader = loader_variable(root, "LoaderInfo")
-    # GRUB 2.12 and later sets this variable too.
-    if loader is not None and loader.startswith("systemd-boot"):
-        raise BootLoaderUnsupported(
-            "systemd_boot",
-            read=f"the running system was started by {loader}",
-            remedy="add the parameters to /etc/kernel/cmdline and run kernel-install for each"
-            " kernel",
         )
 
 

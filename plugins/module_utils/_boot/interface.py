@@ -27,7 +27,7 @@ class BootLoaderUnsupported(GpufleetError):
         super().__init__(
             "unsupported_boot_loader",
             read=read,
-            want="GRUB as Debian and Ubuntu install it",
+            want="a boot loader that docs/boot.md names",
             remedy=remedy,
         )
         self.loader = loader

@@ -29,6 +29,11 @@ def read_text(path: Path) -> str | None:
     return None if data is None else data.decode("utf-8", "backslashreplace")
 
 
+def mode_of(path: Path, default: int) -> int:
+    """Return the file's permission bits, or ``default`` where it does not exist."""
+    return path.stat().st_mode & 0o7777 if path.exists() else default
+
+
 def sha256_of(path: Path) -> str:
     """Return the file's SHA-256 as 64 hexadecimal digits.
 

@@ -13,11 +13,15 @@ import pytest
 import yaml
 from ansible_collections.gpufleet.p2p.plugins.modules import boot_trial, kernel_cmdline
 from support.boot_host import BootHost
+from support.systemd_boot_host import SystemdBootHost
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BootHost:
-    host = BootHost(tmp_path)
+@pytest.fixture(params=[BootHost, SystemdBootHost])
+def host(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> BootHost | SystemdBootHost:
+    kind: type[BootHost | SystemdBootHost] = request.param
+    host = kind(tmp_path)
     for module in (kernel_cmdline, boot_trial):
         monkeypatch.setattr(module, "detect", host.loader)
         monkeypatch.setattr(module, "observe", lambda loader: host.observe())
@@ -31,7 +35,7 @@ def call(module: ModuleType, *, check_mode: bool = False, **options: Any) -> dic
     return result
 
 
-def test_check_mode_tells_and_writes_nothing(host: BootHost) -> None:
+def test_check_mode_tells_and_writes_nothing(host: BootHost | SystemdBootHost) -> None:
     pristine = host.tree()
     for trial in (True, False):
         told = call(kernel_cmdline, check_mode=True, parameters=["iommu=pt"], trial=trial)
@@ -40,16 +44,16 @@ def test_check_mode_tells_and_writes_nothing(host: BootHost) -> None:
         assert host.tree() == pristine
 
 
-def test_from_trial_to_removal(host: BootHost) -> None:
+def test_from_trial_to_removal(host: BootHost | SystemdBootHost) -> None:
     wish = {"parameters": ["iommu=pt"], "trial": True}
     first = call(kernel_cmdline, **wish)
-    assert (first["changed"], first["boot_loader"]) == (True, "grub_debian")
+    assert (first["changed"], first["boot_loader"]) == (True, host.loader().name)
     assert not call(kernel_cmdline, **wish)["changed"]
     assert not call(boot_trial, state="armed", token=first["token"])["changed"]
     host.reboot()
     confirmed = call(boot_trial, state="confirmed", token=first["token"])
     assert confirmed["changed"]
-    assert confirmed["default_entry"].startswith("gnulinux-simple-")
+    assert confirmed["default_entry"] == host.loader().default_entry()
     assert not call(kernel_cmdline, **wish)["changed"]
     assert call(kernel_cmdline, state="absent")["changed"]
     assert not call(kernel_cmdline, state="absent")["changed"]

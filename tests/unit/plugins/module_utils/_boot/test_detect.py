@@ -40,7 +40,6 @@ def test_debian_grub_on_bios_and_efi(host: BootHost) -> None:
     ("evidence", "name"),
     [
         ("run/ostree-booted", "ostree"),
-        ("etc/kernel/proxmox-boot-uuids", "proxmox_boot_tool"),
         ("etc/kernelstub/configuration", "kernelstub"),
         ("boot/loader/entries/a.conf", "boot_loader_specification"),
     ],
@@ -52,18 +51,23 @@ def test_more_specific_evidence_goes_before_grub(host: BootHost, evidence: str, 
     assert (refusal.value.code, refusal.value.loader) == ("unsupported_boot_loader", name)
 
 
-@pytest.mark.parametrize(
-    ("variable", "text", "name"),
-    [
-        ("LoaderInfo", "systemd-boot 252.39-1~deb12u1", "systemd_boot"),
-        ("StubInfo", "systemd-stub 257", "unified_kernel_image"),
-    ],
-)
-def test_efi_variables_name_the_loader(host: BootHost, variable: str, text: str, name: str) -> None:
-    loader_variable(host, variable, text)
+def test_a_unified_kernel_image_is_refused(host: BootHost) -> None:
+    loader_variable(host, "StubInfo", "systemd-stub 257")
     with pytest.raises(BootLoaderUnsupported) as refusal:
         detect(host.root)
-    assert refusal.value.loader == name
+    assert refusal.value.loader == "unified_kernel_image"
+
+
+def test_systemd_boot_goes_before_the_files_of_a_grub_that_is_not_used(host: BootHost) -> None:
+    loader_variable(host, "LoaderInfo", "systemd-boot 252.39-1~deb12u1")
+    assert detect(host.root).name == "systemd_boot"
+
+
+def test_proxmox_is_told_by_its_list_of_partitions(host: BootHost) -> None:
+    host.write("etc/kernel/proxmox-boot-uuids", "1A2B-3C4D\n")
+    assert detect(host.root).name == "proxmox_grub"
+    loader_variable(host, "LoaderInfo", "systemd-boot 252.31-1")
+    assert detect(host.root).name == "proxmox_systemd_boot"
 
 
 def test_grubby_and_grub2_mkconfig_are_named(host: BootHost) -> None:
