@@ -74,7 +74,7 @@ requirements:
   - systemd and Python 3.9 on the host
 notes:
   - The kernel hook is Debian's (C(/etc/kernel/postinst.d)); the default kernel is held with GRUB
-    only. Elsewhere the guard tells and holds nothing.
+    and systemd-boot. Elsewhere the guard tells and holds nothing.
 attributes:
   check_mode:
     description: Can run in check mode and tells what would be changed.

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from .._boot.detect import detect
 from .._boot.grub_debian import GrubDebian
-from .._boot.interface import BootLoaderUnsupported, Step
+from .._boot.interface import BootLoader, BootLoaderUnsupported, Step
 from .._boot.kernel_default import KernelDefault
+from .._boot.systemd_boot import SystemdBoot
+from .._boot.systemd_boot_kernel import SystemdBootKernel
 from .._driver.disabling import is_held_off
 from .._driver.dkms import DkmsTrees
 from .._driver.initramfs import Initramfs, refresh
@@ -50,7 +52,15 @@ class Look:
         return self.choice.findings
 
 
-def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None) -> Look:
+def holder_of(loader: BootLoader) -> KernelDefault | SystemdBootKernel | None:
+    """Return what holds a host with this boot loader to a kernel, None where nothing does."""
+    if isinstance(loader, GrubDebian):
+        return KernelDefault(loader)
+    # kernelstub, which derives from it, has no entry for each kernel.
+    return SystemdBootKernel(loader) if type(loader) is SystemdBoot else None
+
+
+def look(package: str, root: Path = Path("/"), loader: BootLoader | None = None) -> Look:
     """Return how the installed kernels stand and what to change; changes nothing.
 
     A host on which the package is not there, or switched off, has nothing to keep: only a left pin
@@ -63,10 +73,10 @@ def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None)
     trees = DkmsTrees(root / "var/lib/dkms", root / "usr/src", root / "lib/modules")
     kernel = read_kernel(root)
     try:
-        grub = loader or detect(root)
-        default = KernelDefault(grub) if isinstance(grub, GrubDebian) else None
+        found = loader or detect(root)
+        default = holder_of(found)
         wanted = default.unpinned() if default is not None else None
-        obstacle = None
+        obstacle = None if default is not None else cannot_hold(found)
     except BootLoaderUnsupported as error:
         default, wanted, obstacle = None, None, finding_of(error)
     except GpufleetError as error:
@@ -82,7 +92,8 @@ def look(package: str, root: Path = Path("/"), loader: GrubDebian | None = None)
         if release in bootable or release == newest
     }
     held = default.present() if default is not None and default.pinned() else None
-    choice = choose(ready, wanted=newest, running=kernel.release, held=held)
+    can_hold = default is not None
+    choice = choose(ready, wanted=newest, running=kernel.release, held=held, can_hold=can_hold)
     if default is None:
         extra = (obstacle,) if obstacle is not None and choice.findings else ()
         return Look(ready, Choice(None, (*choice.findings, *extra)))
@@ -122,11 +133,32 @@ def steps_to_release(root: Path = Path("/")) -> Sequence[Step]:
         loader = detect(root)
     except BootLoaderUnsupported:
         return ()
-    return KernelDefault(loader).steps_to_unpin() if isinstance(loader, GrubDebian) else ()
+    holder = holder_of(loader)
+    return holder.steps_to_unpin() if holder is not None else ()
+
+
+def cannot_hold(loader: BootLoader) -> Finding:
+    """Return what tells that nothing holds a host with this boot loader."""
+    remedies = {
+        "proxmox_systemd_boot": "choose a kernel: proxmox-boot-tool kernel pin RELEASE",
+        "proxmox_grub": "choose a kernel: proxmox-boot-tool kernel pin RELEASE",
+        "kernelstub": "choose a kernel: bootctl set-default Pop_OS-oldkern.conf",
+    }
+    return Finding(
+        "kernel_not_held",
+        read=f"boot loader {loader.name}, whose default kernel gpufleet does not choose",
+        want="the host to keep booting a kernel that has the driver",
+        remedy=remedies.get(loader.name, "choose a kernel by the boot loader's own means"),
+    )
 
 
 def choose(
-    ready: Mapping[str, Readiness], *, wanted: str, running: str, held: str | None
+    ready: Mapping[str, Readiness],
+    *,
+    wanted: str,
+    running: str,
+    held: str | None,
+    can_hold: bool = True,
 ) -> Choice:
     """Return which kernel to boot.
 
@@ -135,6 +167,7 @@ def choose(
         wanted: the kernel that boots without a pin.
         running: the running one, preferred to all others: it is known to work.
         held: the kernel that the host is pinned to now.
+        can_hold: whether there is a way to pin it.
     """
     if ready[wanted].is_ready:
         return Choice(None)
@@ -151,7 +184,8 @@ def choose(
     pin = next((r for r in (held, running) if r in able), max(able, key=release_order))
     finding = Finding(
         "kernel_without_driver",
-        read=f"kernel {wanted}: {faults}; the host keeps booting {pin}",
+        read=f"kernel {wanted}: {faults}; "
+        + (f"the host keeps booting {pin}" if can_hold else f"{pin} has it, {wanted} boots next"),
         want=f"the driver built and installed for kernel {wanted}",
         remedy=_remedy(wanted),
     )

@@ -5,10 +5,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.systemd_boot_kernel import (
+    SystemdBootKernel,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.readiness import Readiness
-from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.kernels import choose
+from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.kernels import (
+    cannot_hold,
+    choose,
+    holder_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+from support.proxmox_host import ProxmoxHost
+from support.systemd_boot_host import KernelstubHost, SystemdBootHost
 
 RELEASES = [f"6.1.0-{number}-amd64" for number in (8, 9, 10, 11)]
 
@@ -51,3 +62,18 @@ def test_the_finding_names_kernel_fault_and_remedy() -> None:
     assert finding.code == "kernel_without_driver"
     assert "nvidia: gone" in finding.read and RELEASES[0] in finding.read
     assert f"linux-headers-{RELEASES[3]}" in finding.remedy
+
+
+def test_without_a_way_to_hold_the_host_the_finding_says_what_boots_next() -> None:
+    seen = {RELEASES[0]: stands(RELEASES[0], True), RELEASES[3]: stands(RELEASES[3], False)}
+    choice = choose(seen, wanted=RELEASES[3], running=RELEASES[0], held=None, can_hold=False)
+    assert f"{RELEASES[3]} boots next" in choice.findings[0].read
+
+
+def test_systemd_boot_is_held_and_the_others_are_named(tmp_path: Path) -> None:
+    debian = SystemdBootHost(tmp_path / "debian").loader()
+    assert isinstance(holder_of(debian), SystemdBootKernel)
+    assert holder_of(KernelstubHost(tmp_path / "pop").loader()) is None
+    proxmox = ProxmoxHost(tmp_path / "proxmox").loader()
+    assert holder_of(proxmox) is None
+    assert "proxmox-boot-tool kernel pin" in cannot_hold(proxmox).remedy
