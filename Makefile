@@ -29,8 +29,9 @@ WITH_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH:/usr/sbin:/sbin"
 # A worker per processor: the integration tests wait for builds and guests. A file stays with one worker,
 # for what its tests share.
 PYTEST := $(WITH_VENV) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-# kernel_update compiles under emulation and is run by hand: make molecule SCENARIOS=kernel_update
-SCENARIOS := $(filter-out kernel_update,$(notdir $(patsubst %/,%,$(dir $(wildcard molecule/*/molecule.yml)))))
+# kernel_update compiles under emulation and boot_loaders restarts three machines again and again; they are
+# run by hand: make molecule SCENARIOS=kernel_update, make boot-loaders
+SCENARIOS := $(filter-out kernel_update boot_loaders,$(notdir $(patsubst %/,%,$(dir $(wildcard molecule/*/molecule.yml)))))
 
 .PHONY: help
 help: ## list the targets
@@ -123,6 +124,10 @@ molecule: setup packages-lab ## every Molecule scenario on virtual machines (nee
 	@for scenario in $(SCENARIOS); do \
 	  $(WITH_VENV) MOLECULE_GLOB='molecule/*/molecule.yml' molecule test -s $$scenario; \
 	done
+
+.PHONY: boot-loaders
+boot-loaders: ## real boot loaders through trial, fall-back and removal; not part of test (needs root)
+	@$(MAKE) molecule SCENARIOS=boot_loaders
 
 # --- the rest ---------------------------------------------------------------------------------
 
