@@ -233,6 +233,11 @@ PARSERS: tuple[Parser, ...] = (
         _kubernetes_node,
         mutated(json.dumps(samples.KUBERNETES_NODE).encode()),
     ),
+    Parser(
+        "_boot.bls_entry.parse_entry",
+        lambda data: function("_boot.bls_entry.parse_entry")(Path("a-1-2.conf"), data),
+        mutated(samples.BLS_ENTRY),
+    ),
     _text("_boot.boot_device.parse_mountinfo", samples.MOUNTINFO),
     _text("_boot.cmdline.parse", *samples.COMMAND_LINES),
     _bytes("_boot.grub_environment.parse", samples.GRUBENV),

@@ -67,6 +67,15 @@ COMMAND_LINES = (
     "BOOT_IMAGE=/vmlinuz-6.1.0-45-amd64 root=UUID=0a-1b ro quiet intel_iommu=on iommu=pt",
     'ro dyndbg="file ec.c +p" a="b c" -- single',
 )
+BLS_ENTRY = b"""\
+title Red Hat Enterprise Linux (4.18.0-553.el8_10.x86_64) 8.10 (Ootpa)
+version 4.18.0-553.el8_10.x86_64
+linux /vmlinuz-4.18.0-553.el8_10.x86_64
+initrd /initramfs-4.18.0-553.el8_10.x86_64.img $tuned_initrd
+options $kernelopts $tuned_params 'pci=disable_acs_redir=a;b'
+grub_users $grub_users
+grub_arg --unrestricted
+"""
 GRUBENV = b"# GRUB Environment Block\nsaved_entry=0\nnext_entry=a\\\\b\n".ljust(1024, b"#")
 GRUB_MENU = """\
 if [ "${next_entry}" ] ; then

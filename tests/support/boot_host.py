@@ -12,7 +12,6 @@ real grub-mkconfig and grub-script-check.
 from __future__ import annotations
 
 import re
-import uuid
 from pathlib import Path
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import (
@@ -25,13 +24,13 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import 
     from_arguments,
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_debian import GrubDebian
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_generated import GeneratedGrub
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_tools import GrubTools
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.plan import Host, observe
 
-RECORDED = (
-    Path(__file__).parents[1]
-    / "unit/plugins/module_utils/_boot/samples/debian12_lab_alpha_grub.cfg"
-)
+from support.file_tree_host import FileTreeHost, environment_block
+
+SAMPLES = Path(__file__).parents[1] / "unit/plugins/module_utils/_boot/samples"
+RECORDED = SAMPLES / "debian12_lab_alpha_grub.cfg"
 DEFAULTS = """\
 GRUB_DEFAULT=0
 GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`
@@ -40,15 +39,16 @@ GRUB_CMDLINE_LINUX=""
 """
 CONSOLE = 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX console=ttyS0,115200"\n'
 _KERNEL_LINE = re.compile(
-    r"^(?P<head>\s*linux\t\S+ root=\S+ ro )(?P<single>single )?.*$", re.MULTILINE
+    r"^(?P<head>\s*linux\t\S+ root=\S+ r[ow] )(?P<single>single )?.*$", re.MULTILINE
 )
 
 
 class ScriptedGrub(GrubTools):
     """Generates as 10_linux does, from the recorded file and the host's evaluated variables."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, recorded: Path = RECORDED) -> None:
         self.root = root
+        self.recorded = recorded
         self.checked = 0
 
     def generate(self, like: bytes) -> bytes:
@@ -60,7 +60,7 @@ class ScriptedGrub(GrubTools):
             tail = f"single {values.linux}" if single else f"{values.linux} {values.default}"
             return match["head"] + tail
 
-        return _KERNEL_LINE.sub(line, RECORDED.read_text(encoding="utf-8")).encode()
+        return _KERNEL_LINE.sub(line, self.recorded.read_text(encoding="utf-8")).encode()
 
     def check(self, script: bytes) -> None:
         """Count the checks; the product's parser stands for grub-script-check."""
@@ -68,71 +68,54 @@ class ScriptedGrub(GrubTools):
         self.checked += 1
 
 
-class BootHost:
+class BootHost(FileTreeHost):
     """A Debian host under ``root`` whose machine can be rebooted."""
 
+    recorded = RECORDED
+    directory = "boot/grub"
+
     def __init__(self, root: Path, tools: GrubTools | None = None) -> None:
-        self.root = root
-        self.tools = tools or ScriptedGrub(root)
+        super().__init__(root)
+        self.tools = tools or ScriptedGrub(root, self.recorded)
+        self.install()
+        for name in set(re.findall(r"/boot/((?:vmlinuz|init)\S*)", self.recorded.read_text())):
+            self.write(f"boot/{name}", "image")
+        self.write(f"{self.directory}/grubenv", environment_block())
+        self.write(f"{self.directory}/grub.cfg", self.tools.generate(b""))
+        self.path(f"{self.directory}/grub.cfg").chmod(0o600)
+        self.reboot()
+
+    def install(self) -> None:
+        """Write what the distribution's packages bring."""
         self.write("usr/sbin/update-grub", "#!/bin/sh\n")
         self.write("etc/default/grub", DEFAULTS)
         self.write("etc/default/grub.d/50-console.cfg", CONSOLE)
-        for name in set(re.findall(r"/boot/((?:vmlinuz|initrd)\S*)", RECORDED.read_text())):
-            self.write(f"boot/{name}", "image")
-        block = b"# GRUB Environment Block\n".ljust(grub_environment.BLOCK_BYTES, b"#")
-        self.write("boot/grub/grubenv", block.decode())
-        self.write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\n")
-        self.write("proc/self/mountinfo", "27 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw\n")
-        self.write("sys/devices/virtio2/block/vda/vda1/partition", "1\n")
-        (root / "var/lib").mkdir(parents=True)
-        (root / "sys/dev/block").mkdir(parents=True)
-        (root / "sys/dev/block/254:1").symlink_to("../../devices/virtio2/block/vda/vda1")
-        self.write("boot/grub/grub.cfg", self.tools.generate(b"").decode())
-        self.path("boot/grub/grub.cfg").chmod(0o600)
-        self.reboot()
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file of the host."""
-        return self.root / name
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the host."""
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        self.path(name).write_text(text, encoding="utf-8")
-
-    def read(self, name: str) -> str:
-        """Return a file of the host as text."""
-        return self.path(name).read_text(encoding="utf-8")
-
-    def loader(self) -> GrubDebian:
+    def loader(self) -> GeneratedGrub:
         """Return the host's boot loader with this host's tools."""
         return GrubDebian(self.root, vendor="intel", tools=self.tools)
 
-    def observe(self) -> Host:
-        """Return the host as the modules observe it."""
-        return observe(self.loader(), self.root)
-
-    def command_line(self) -> str:
-        """Return /proc/cmdline."""
-        return self.read("proc/cmdline").strip()
-
-    def tree(self) -> dict[str, bytes]:
-        """Return every file and directory that the product may write; directories have no bytes."""
-        places = ("etc", "boot", "var")
-        return {
-            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else b""
-            for place in places
-            for path in sorted((self.root / place).rglob("*"))
-        }
+    def administer(self, words: str, place: str) -> None:
+        """Write them into the main file or a drop-in, and run the generator."""
+        before = "" if place == "50-cloudimg-settings.cfg" else "$GRUB_CMDLINE_LINUX_DEFAULT "
+        line = f'GRUB_CMDLINE_LINUX_DEFAULT="{before}{words}"\n'
+        if place == "main":
+            # In front, where it cannot come behind a last line that has no end.
+            main = self.read("etc/default/grub")
+            self.write("etc/default/grub", main.replace('_DEFAULT="', f'_DEFAULT="{words} ', 1))
+        else:
+            self.write(f"etc/default/grub.d/{place}", line)
+        self.write(f"{self.directory}/grub.cfg", self.tools.generate(b""))
+        self.reboot()
 
     def reboot(self) -> None:
         """Do what GRUB does: take next_entry, clear it in place, boot the entry it names."""
-        menu = self.read("boot/grub/grub.cfg")
-        custom = self.path("boot/grub/custom.cfg")
+        menu = self.read(f"{self.directory}/grub.cfg")
+        custom = self.path(f"{self.directory}/custom.cfg")
         if custom.is_file():
             menu += custom.read_text(encoding="utf-8")
         script = grub_script.parse(menu)
-        environment = self.path("boot/grub/grubenv")
+        environment = self.path(f"{self.directory}/grubenv")
         block = environment.read_bytes()
         selector = grub_environment.parse(block).get("next_entry")
         if selector:
@@ -144,5 +127,4 @@ class BootHost:
         for name in entry.files:
             assert self.path(name.lstrip("/")).is_file(), f"GRUB finds no {name}"
         line = format_line(from_arguments(w.text for w in entry.linux.arguments[1:]))
-        self.write("proc/cmdline", f"BOOT_IMAGE={entry.files[0]} {line}\n")
-        self.write("proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
+        self.started(entry.files[0], line)

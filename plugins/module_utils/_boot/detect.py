@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from .._host.files import read_text
-from . import kernelstub, proxmox_boot, systemd_boot
+from . import grub_bls, grub_mkconfig, kernelstub, proxmox_boot, systemd_boot
 from .efi_variables import loader_variable
 from .grub_debian import GrubDebian
 from .interface import BootLoader, BootLoaderUnsupported
@@ -45,7 +45,13 @@ def detect(root: Path = Path("/")) -> BootLoader:
         loader = recognise(root, firmware, vendor)
         if loader is not None:
             return loader
-    _refuse_other_grub(root)
+    menu = grub_bls.menu_found(root, firmware)
+    if menu is not None:
+        return grub_bls.GrubBls(root, directory=menu, firmware=firmware, vendor=vendor)
+    _refuse_foreign_entries(root)
+    prefix = grub_mkconfig.prefix_found(root)
+    if prefix is not None:
+        return grub_mkconfig.GrubMkconfig(root, prefix=prefix, firmware=firmware, vendor=vendor)
     missing = [
         name
         for name in ("usr/sbin/update-grub", "etc/default/grub", "boot/grub/grub.cfg")
@@ -56,7 +62,7 @@ def detect(root: Path = Path("/")) -> BootLoader:
             None,
             read="no /" + ", no /".join(missing),
             remedy="set the kernel parameters by this host's own means and run with --skip-tags"
-            " iommu, or install grub-pc or grub-efi-amd64",
+            " iommu, or install GRUB with its generator (update-grub or grub-mkconfig)",
         )
     return GrubDebian(root, firmware=firmware, vendor=vendor)
 
@@ -77,18 +83,11 @@ def _refuse_image_based(root: Path) -> None:
         )
 
 
-def _refuse_other_grub(root: Path) -> None:
+def _refuse_foreign_entries(root: Path) -> None:
     entries = root / "boot/loader/entries"
-    grubby = next((n for n in ("usr/sbin/grubby", "sbin/grubby") if (root / n).exists()), None)
-    if entries.is_dir() and any(entries.glob("*.conf")):
+    if any(entries.glob("*.conf")):
         raise BootLoaderUnsupported(
-            "grub_bls" if grubby else "boot_loader_specification",
-            read="boot entries in /boot/loader/entries" + (f" and /{grubby}" if grubby else ""),
-            remedy="add the parameters with grubby --update-kernel=ALL --args=…",
-        )
-    if (root / "boot/grub2/grub.cfg").is_file() and not (root / "usr/sbin/update-grub").exists():
-        raise BootLoaderUnsupported(
-            "grub2_mkconfig",
-            read="/boot/grub2/grub.cfg",
-            remedy="add the parameters to /etc/default/grub and run grub2-mkconfig",
+            "boot_loader_specification",
+            read="boot entries in /boot/loader/entries, and neither grubby nor grub2-mkconfig",
+            remedy="add the parameters to the options of these entries by this host's own means",
         )

@@ -17,26 +17,30 @@ from .grub_script import Command, Entry, Script, Word
 from .grub_tools import GrubTools
 from .interface import BootConfigurationRefused
 
-GRUB_CFG = Path("boot/grub/grub.cfg")
-_GRUBENV = Path("boot/grub/grubenv")
+# Where Debian, Ubuntu and Arch have it; Fedora and openSUSE call it boot/grub2.
+DIRECTORY = Path("boot/grub")
+CONFIG = "grub.cfg"
+ENVIRONMENT = "grubenv"
+GRUB_CFG = DIRECTORY / CONFIG
 # 10_linux gives its entries ids of this form: gnulinux-VERSION-TYPE-FILESYSTEM.
 _GENERATED = "gnulinux-"
 _RECOVERY = "-recovery-"
 
 
-def read_grub_cfg(root: Path) -> bytes:
+def read_grub_cfg(root: Path, path: Path = GRUB_CFG) -> bytes:
     """Return grub.cfg of the tree at ``root``.
 
     Raises:
         BootConfigurationRefused: it is absent or empty.
     """
-    data = read_bytes(root / GRUB_CFG)
+    data = read_bytes(root / path)
     if not data:
         raise BootConfigurationRefused(
             "grub_cfg_missing",
-            read=f"/{GRUB_CFG} is absent or empty",
+            read=f"/{path} is absent or empty",
             want="the configuration that GRUB boots from",
-            remedy="run update-grub and look at its messages before the next reboot",
+            remedy="generate it (update-grub or grub-mkconfig) and look at the messages before the"
+            " next reboot",
         )
     return data
 
@@ -62,7 +66,8 @@ def linux_command(entry: Entry) -> Command:
             "default_entry_not_linux",
             read=f"the default entry {entry.title!r} has not exactly one linux command",
             want="a default entry that boots one Linux kernel",
-            remedy="set GRUB_DEFAULT in /etc/default/grub to the Linux entry and run update-grub",
+            remedy="set GRUB_DEFAULT in /etc/default/grub to the Linux entry and generate grub.cfg"
+            " anew",
         )
     return entry.linux
 
@@ -86,7 +91,8 @@ class GenerateConfig:
     """A step: generate grub.cfg, check it, and rename it into place.
 
     ``old_words`` are gpufleet's words in ``before``; ``parameters`` are to be in force in the new
-    default entry; ``release`` is the kernel that it has to boot, None for whichever comes first.
+    default entry; ``release`` is the kernel that it has to boot, None for whichever comes first;
+    ``directory`` is where grub.cfg lies below ``root``.
     """
 
     root: Path
@@ -96,6 +102,7 @@ class GenerateConfig:
     parameters: tuple[Parameter, ...]
     vendor: str | None = None
     release: str | None = None
+    directory: Path = DIRECTORY
 
     @property
     def name(self) -> str:
@@ -104,7 +111,7 @@ class GenerateConfig:
 
     @property
     def _path(self) -> Path:
-        return self.root / GRUB_CFG
+        return self.root / self.directory / CONFIG
 
     def apply(self) -> bool:
         """Generate, check, replace; return whether grub.cfg changed.
@@ -158,11 +165,9 @@ class GenerateConfig:
             raise _bad("it has no Linux entry", "at least one entry of 10_linux")
         for entry in linux_entries:
             for name in entry.files:
-                if not any(
-                    (self.root / prefix / name.lstrip("/")).is_file() for prefix in _PREFIXES
-                ):
+                if not boot_file_exists(self.root, name):
                     raise _bad(f"{entry.identity} loads {name}, which does not exist", "its files")
-        default = default_linux_entry(script, read_bytes(self.root / _GRUBENV))
+        default = default_linux_entry(script, read_bytes(self.root / self.directory / ENVIRONMENT))
         linux = linux_command(default)
         if self.release is not None and not linux.words[1].text.endswith(f"-{self.release}"):
             raise _bad(f"{default.identity} boots {linux.words[1].text}", f"kernel {self.release}")
@@ -184,8 +189,16 @@ class GenerateConfig:
                     )
 
 
-# With /boot on a file system of its own, GRUB's paths begin below it.
-_PREFIXES = ("", "boot")
+def boot_file_exists(root: Path, name: str) -> bool:
+    """Whether the file is there that GRUB knows as ``name``.
+
+    With /boot on a file system of its own, GRUB's paths begin below it; on btrfs and ZFS they begin
+    at the top of the pool, above the subvolume that is mounted as /.
+    """
+    path = name.lstrip("/")
+    _above, subvolume, below = path.rpartition("/boot/")
+    candidates = [path, f"boot/{path}"] + ([f"boot/{below}"] if subvolume else [])
+    return any((root / candidate).is_file() for candidate in candidates)
 
 
 def default_words(entry: Entry) -> list[str]:

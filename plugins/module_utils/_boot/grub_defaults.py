@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._host.commands import run
+from . import grub_script
+from .cmdline import Parameter
 from .interface import BootConfigurationRefused
 
 MAIN = Path("etc/default/grub")
@@ -31,6 +33,8 @@ for gpufleet_file in "$@"; do
 done
 """
 _FIELDS = 3
+# grub-mkconfig has this set when it sources them; our line on hosts with grubby asks for it.
+_GENERATOR = {"grub_mkconfig_dir": "/etc/grub.d"}
 _DEFAULT_SCRIPT = r"""
 exec 3>&1 1>/dev/null
 for gpufleet_file in "$@"; do . "$gpufleet_file"; done
@@ -57,6 +61,17 @@ def files(root: Path, *, without: Path | None = None) -> list[Path]:
     return [path for path in main + drop_ins if path != without and path.exists()]
 
 
+def appending(variable: str, parameters: Sequence[Parameter]) -> str:
+    """Return the assignment that appends ``parameters`` to what ``variable`` holds already.
+
+    Two readers take a layer of quotes each: the shell takes the double quotes, GRUB the single
+    ones around words that hold, say, a semicolon.
+    """
+    words = grub_script.quoted(parameter.text for parameter in parameters)
+    escaped = "".join(f"\\{c}" if c in '\\"$`' else c for c in words)
+    return f'{variable}="${{{variable}:+${variable} }}{escaped}"'
+
+
 def evaluate(paths: Sequence[Path]) -> list[Values]:
     """Source the files one after the other and return the values after each.
 
@@ -64,7 +79,8 @@ def evaluate(paths: Sequence[Path]) -> list[Values]:
         BootConfigurationRefused: a file ends the shell, so grub-mkconfig would fail on it too.
     """
     # grub-mkconfig runs under set -e.
-    result = run(["/bin/sh", "-e", "-c", _SCRIPT, "sh", *map(str, paths)], check=False)
+    words = ["/bin/sh", "-e", "-c", _SCRIPT, "sh", *map(str, paths)]
+    result = run(words, check=False, env=_GENERATOR)
     fields = result.stdout.split("\0")[:-1]
     values = [
         Values(Path(fields[i]), fields[i + 1], fields[i + 2])
@@ -87,7 +103,8 @@ def default_entry(paths: Sequence[Path]) -> str:
     Raises:
         BootConfigurationRefused: a file ends the shell, so grub-mkconfig would fail on it too.
     """
-    result = run(["/bin/sh", "-e", "-c", _DEFAULT_SCRIPT, "sh", *map(str, paths)], check=False)
+    words = ["/bin/sh", "-e", "-c", _DEFAULT_SCRIPT, "sh", *map(str, paths)]
+    result = run(words, check=False, env=_GENERATOR)
     if result.rc != 0:
         evaluate(paths)
     return result.stdout.strip()

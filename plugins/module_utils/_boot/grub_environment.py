@@ -10,9 +10,10 @@ so a power cut at that instant leaves an empty block.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from .._host.files import read_bytes
+from .._host.files import FileChange, atomic_write, mode_of, read_bytes
 from .interface import BootConfigurationRefused
 
 BLOCK_BYTES = 1024
@@ -32,7 +33,7 @@ def parse(data: bytes) -> dict[str, str]:
             "grub_environment_unusable",
             read=f"{len(data)} bytes that begin {data[:24]!r}",
             want=f"{BLOCK_BYTES} bytes that begin {_HEADER.decode().strip()!r}",
-            remedy="recreate it with: grub-editenv /boot/grub/grubenv create",
+            remedy="recreate it with grub-editenv (grub2-editenv on Fedora and openSUSE): create",
         )
     return {
         match[1].decode("utf-8", "surrogateescape"): re.sub(
@@ -45,27 +46,32 @@ def parse(data: bytes) -> dict[str, str]:
 def updated(data: bytes, name: str, value: str | None) -> bytes:
     """Return the block with ``name`` set to ``value``, or without it where value is None.
 
-    Everything else, comments included, stays as it was.
+    A value takes the place of the former one, as grub-editenv has it; everything else, comments
+    included, stays as it was.
 
     Raises:
         BootConfigurationRefused: the block is malformed, or full.
     """
     parse(data)
     body = data[len(_HEADER) :].rstrip(b"#")
-    key = name.encode()
-    kept = re.sub(
-        rb"^" + re.escape(key) + rb"=(?:\\.|[^\\\n])*\n", b"", body, flags=re.MULTILINE | re.DOTALL
+    assignment = re.compile(
+        rb"^" + re.escape(name.encode()) + rb"=(?:\\.|[^\\\n])*\n", re.MULTILINE | re.DOTALL
     )
+    line = b""
     if value is not None:
         escaped = re.sub(rb"([\\\n])", rb"\\\1", value.encode("utf-8", "surrogateescape"))
-        kept += key + b"=" + escaped + b"\n"
+        line = name.encode() + b"=" + escaped + b"\n"
+    former = assignment.search(body)
+    at = former.start() if former else len(body)
+    kept = assignment.sub(b"", body[:at]) + line + assignment.sub(b"", body[at:])
     result = _HEADER + kept
     if len(result) > BLOCK_BYTES:
         raise BootConfigurationRefused(
             "grub_environment_full",
             read=f"{len(result)} bytes needed",
             want=f"at most {BLOCK_BYTES}",
-            remedy="remove unused variables with: grub-editenv /boot/grub/grubenv unset NAME",
+            remedy="remove unused variables with: grub-editenv - unset NAME (grub2-editenv on"
+            " Fedora and openSUSE)",
         )
     return result.ljust(BLOCK_BYTES, b"#")
 
@@ -80,8 +86,8 @@ def read(path: Path) -> bytes:
         raise BootConfigurationRefused(
             "grub_environment_is_a_link",
             read=f"{path} points to {path.readlink()}",
-            want="a file on the file system of /boot/grub",
-            remedy="replace the link by a file: grub-editenv /boot/grub/grubenv create",
+            want="a file on the file system that GRUB has its configuration on",
+            remedy=f"replace the link by a file: grub-editenv {path} create",
         )
     data = read_bytes(path)
     if data is None:
@@ -89,7 +95,59 @@ def read(path: Path) -> bytes:
             "grub_environment_missing",
             read=f"no {path}",
             want="GRUB's environment block, in which a one-shot boot is recorded",
-            remedy="create it with: grub-editenv /boot/grub/grubenv create",
+            remedy=f"create it with: grub-editenv {path} create",
         )
     parse(data)
     return data
+
+
+def set_variable(name: str, path: Path, variable: str, value: str | None) -> SetVariable:
+    """Return the step that sets ``variable`` of the block at ``path``.
+
+    Raises:
+        BootConfigurationRefused: the block could not take it.
+    """
+    block = read(path)
+    updated(block, variable, value)
+    return SetVariable(name, path, variable, parse(block).get(variable), value)
+
+
+@dataclass(frozen=True)
+class SetVariable:
+    """A step that sets one variable of the block, or removes it where ``after`` is None.
+
+    It reads the block when it is applied: others write their own variables into it meanwhile, the
+    step before this one and ``grub2-set-bootflag`` at each login.
+    """
+
+    name: str
+    path: Path
+    variable: str
+    before: str | None
+    after: str | None
+
+    def apply(self) -> bool:
+        """Set the variable; return whether the block changed.
+
+        Raises:
+            BootConfigurationRefused: the block is malformed or full; it is untouched.
+            OSError: the file system refused; the block is untouched.
+        """
+        return self._set(self.after)
+
+    def undo(self) -> None:
+        """Put back the former value."""
+        self._set(self.before)
+
+    def _set(self, value: str | None) -> bool:
+        block = updated(read(self.path), self.variable, value)
+        return atomic_write(self.path, block, mode=mode_of(self.path, 0o644))
+
+    def as_diff(self) -> dict[str, str]:
+        """Return Ansible's diff record, of the one variable."""
+        before, after = (self._line(value) for value in (self.before, self.after))
+        return FileChange(self.path, before, after).as_diff()
+
+    def _line(self, value: str | None) -> bytes | None:
+        line = f"{self.variable}={value}\n"
+        return None if value is None else line.encode("utf-8", "surrogateescape")

@@ -10,7 +10,7 @@ can be copied with some words replaced and everything else as it was.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .._host.errors import GpufleetError
@@ -141,6 +141,11 @@ def quote(text: str) -> str:
             remedy="leave that character out of the parameter",
         )
     return f"'{text}'"
+
+
+def quoted(texts: Iterable[str]) -> str:
+    """Return ``texts`` as the arguments of one command."""
+    return " ".join(map(quote, texts))
 
 
 def _double_quoted(text: str, position: int) -> tuple[str, int, bool]:
@@ -310,12 +315,17 @@ def parse(text: str) -> Script:
 
 
 def default_selector(script: Script, saved_entry: str | None) -> str:
-    """Return what grub.cfg's ``default`` variable names when no one-shot entry is set."""
+    """Return what grub.cfg's ``default`` variable names when no one-shot entry is set.
+
+    Fedora's 08_fallback_counting sets it to 1 once its counter has run out, which is no default.
+    """
     chosen = "0"
-    for command in script.commands:
-        for word in command.arguments if command.name == "set" else ():
-            name, _equals, value = word.text.partition("=")
-            if name == "default" and value != "${next_entry}":
+    commands = [[word.text for word in command.words] for command in script.commands]
+    for words, following in zip(commands, [*commands[1:], []]):
+        for word in words[1:] if words[0] == "set" else ():
+            name, _equals, value = word.partition("=")
+            counted_out = following == ["set", "boot_counter=-1"]
+            if name == "default" and value != "${next_entry}" and not counted_out:
                 chosen = value
     return (saved_entry or "0") if chosen == "${saved_entry}" else chosen
 

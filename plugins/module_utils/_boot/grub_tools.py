@@ -19,7 +19,7 @@ _LANGUAGE = re.compile(r"^\s*set lang=(\w+)$", re.MULTILINE)
 
 
 class GrubTools(Protocol):
-    """What GrubDebian needs of the installed GRUB."""
+    """What the loaders need of the installed GRUB."""
 
     def generate(self, like: bytes) -> bytes:
         """Return a newly generated grub.cfg in the language of the one given."""
@@ -29,7 +29,11 @@ class GrubTools(Protocol):
 
 
 class InstalledGrub:
-    """The grub-mkconfig and grub-script-check of this host."""
+    """The grub-mkconfig and grub-script-check of this host, or grub2-... with that prefix."""
+
+    def __init__(self, prefix: str = "grub") -> None:
+        self._mkconfig = f"{prefix}-mkconfig"
+        self._script_check = f"{prefix}-script-check"
 
     def generate(self, like: bytes) -> bytes:
         """Return what grub-mkconfig makes of the present configuration.
@@ -48,7 +52,7 @@ class InstalledGrub:
         with tempfile.TemporaryDirectory(prefix="gpufleet-grub-") as directory:
             output = Path(directory) / "grub.cfg"
             run(
-                ["grub-mkconfig", "-o", str(output)],
+                [self._mkconfig, "-o", str(output)],
                 timeout=_GENERATE_SECONDS,
                 env={"LANG": language, "LC_ALL": "", "LANGUAGE": ""},
             )
@@ -64,7 +68,7 @@ class InstalledGrub:
             path = Path(directory) / "grub.cfg"
             path.write_bytes(script)
             try:
-                run(["grub-script-check", str(path)])
+                run([self._script_check, str(path)])
             except CommandFailed as error:
                 raise BootConfigurationRefused(
                     "grub_script_malformed",

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .._host.kernel import TRIAL_PARAMETER
+from . import grub_environment
 from .cmdline import wanted
 from .grub_config import replaced_span, spliced
 from .grub_script import Entry, Script, quote
-from .interface import BootConfigurationRefused, Trial
+from .interface import BootConfigurationRefused, Trial, TrialRefused
 
 TOKEN_PARAMETER = TRIAL_PARAMETER
 _IDENTITY = "gpufleet-trial-"
@@ -33,23 +35,47 @@ def token_of(identity: str) -> str | None:
     return token if identity.startswith(_IDENTITY) and _TOKEN.fullmatch(token) else None
 
 
-def missing_snippet(script: Script) -> str | None:
-    """Return what grub.cfg lacks for a one-shot entry in custom.cfg, or None if it has all.
+def refuse_taken(
+    block: bytes, environment: Path, own_token: Callable[[str], str | None] = token_of
+) -> None:
+    """Refuse where somebody else has selected a one-shot boot in ``block``.
 
-    The parts come from /etc/grub.d/00_header and 41_custom, which an administrator may have made
-    non-executable.
+    ``own_token`` returns the token of a selection of ours, None for others'.
+
+    Raises:
+        TrialRefused: with what ``next_entry`` is.
     """
-    commands = {tuple(word.text for word in command.words) for command in script.commands}
+    selected = grub_environment.parse(block).get("next_entry", "")
+    if selected and own_token(selected) is None:
+        raise TrialRefused(
+            "next_entry_taken",
+            read=f"next_entry={selected} in {environment}",
+            want="no one-shot boot that somebody else has asked for",
+            remedy="reboot once, or clear it: grub-editenv - unset next_entry",
+        )
+
+
+def missing_one_shot(script: Script) -> str | None:
+    """Return what grub.cfg lacks for a one-shot entry, or None if it has all.
+
+    The part comes from /etc/grub.d/00_header, which an administrator may have made non-executable.
+    """
     one_shot = {
         ("set", "default=${next_entry}"),
         ("set", "next_entry="),
         ("save_env", "next_entry"),
     }
-    if not one_shot <= commands:
-        return "grub.cfg does not clear next_entry (part of /etc/grub.d/00_header)"
+    if one_shot <= {tuple(word.text for word in command.words) for command in script.commands}:
+        return None
+    return "grub.cfg does not clear next_entry (part of /etc/grub.d/00_header)"
+
+
+def missing_snippet(script: Script) -> str | None:
+    """Return what grub.cfg lacks for a one-shot entry in custom.cfg, or None if it has all."""
+    commands = [tuple(word.text for word in command.words) for command in script.commands]
     if ("source", "${config_directory}/custom.cfg") not in commands:
         return "grub.cfg does not source custom.cfg (/etc/grub.d/41_custom)"
-    return None
+    return missing_one_shot(script)
 
 
 def render(entry: Entry, script: Script, trial: Trial, old_words: Sequence[str]) -> str:

@@ -49,6 +49,22 @@ class TrialSupport:
     reason: str = ""
 
 
+def refuse_impossible_trial(support: TrialSupport) -> None:
+    """Refuse where an entry cannot be tried once.
+
+    Raises:
+        TrialRefused: with the reason.
+    """
+    if not support.possible:
+        raise TrialRefused(
+            "trial_impossible",
+            read=support.reason,
+            want="a boot loader that can forget a one-shot entry by itself",
+            remedy="use trial: false, which changes the default entry at once and has no way"
+            " back but the recovery entry; or move /boot to a plain partition",
+        )
+
+
 @dataclass(frozen=True)
 class Trial:
     """A boot to be tried once.

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import replacing
 from .cmdline import CommandLine, Parameter, format_line, wanted
 from .conflicts import Conflict, in_force, refuse_impossible
 from .interface import BootLoader, Step, Trial, TrialRefused
@@ -93,7 +94,19 @@ def _same(left: Sequence[Parameter], right: Sequence[Parameter]) -> bool:
 def _is_configured(host: Host, parameters: Sequence[Parameter]) -> bool:
     own = host.loader.own_parameters()
     holds = in_force(parameters, host.loader.configured(), vendor=host.loader.vendor)
-    return holds and (own is None or _same(own, parameters))
+    return holds and (own is None or _same(own, parameters)) and not _is_replacing(host)
+
+
+def _is_replacing(host: Host) -> bool:
+    return replacing.former_words(host.root) is not None
+
+
+def _configure(host: Host, parameters: Sequence[Parameter] | None) -> list[Step]:
+    """Return the loader's steps, marked where they replace one list of ours by another."""
+    own = host.loader.own_parameters()
+    replaces = parameters is not None and own is not None and not _same(own, parameters)
+    steps = host.loader.steps_to_configure(parameters)
+    return replacing.marked(host.root, own if replaces else None, steps)
 
 
 def plan_present(
@@ -125,7 +138,7 @@ def plan_present(
         # A confirmation that was killed half-way leaves a trial that is not needed any more.
         return plan(_forget(host), reboot=not running_it, token=None)
     if not trial:
-        steps = _forget(host) + loader.steps_to_configure(parameters)
+        steps = _forget(host) + _configure(host, parameters)
         return plan(steps, reboot=not running_it, token=None)
     attempt = same_trial
     # The same token only for the same trial, not yet booted: then arming again changes nothing.
@@ -154,9 +167,9 @@ def plan_absent(host: Host, texts: Sequence[str]) -> CommandLinePlan:
     kept = [parameter for parameter in own if parameter not in removed]
     steps = _forget(host)
     if not kept:
-        steps += loader.steps_to_configure(None)
-    elif removed:
-        steps += loader.steps_to_configure(kept)
+        steps += _configure(host, None)
+    elif removed or _is_replacing(host):
+        steps += _configure(host, kept)
     before, after = loader.configured(), loader.after(kept)
     candidates = given or tuple(removed) or running.line.parameters
     still_running = [
@@ -260,7 +273,7 @@ def plan_confirmed(host: Host, token: str | None) -> TrialPlan:
             remedy="abandon the trial and look for what overrides these parameters",
         )
     loader.conflicts(parameters)
-    steps = [*loader.steps_to_configure(parameters), *_forget(host)]
+    steps = [*_configure(host, parameters), *_forget(host)]
     return TrialPlan(steps, record.token, fell_back=False, reboot_required=False)
 
 

@@ -12,10 +12,14 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.detect import (
     detect,
     processor_vendor,
 )
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_bls import GrubBls
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_mkconfig import GrubMkconfig
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import (
     BootLoaderUnsupported,
 )
+from support.bls_host import LAYOUTS, MENU, BlsHost
 from support.boot_host import BootHost
+from support.plain_grub_hosts import ArchHost, OpenSuseHost
 
 EFIVARS = "sys/firmware/efi/efivars"
 GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
@@ -70,17 +74,55 @@ def test_proxmox_is_told_by_its_list_of_partitions(host: BootHost) -> None:
     assert detect(host.root).name == "proxmox_systemd_boot"
 
 
-def test_grubby_and_grub2_mkconfig_are_named(host: BootHost) -> None:
-    host.path("usr/sbin/update-grub").unlink()
-    host.write("boot/grub2/grub.cfg", "")
-    with pytest.raises(BootLoaderUnsupported) as refusal:
-        detect(host.root)
-    assert refusal.value.loader == "grub2_mkconfig"
+def test_entries_that_no_menu_reads_are_refused_by_name(host: BootHost) -> None:
     host.write("boot/loader/entries/a.conf", "")
     host.write("usr/sbin/grubby", "")
+    host.write("boot/grub2/grub.cfg", "menuentry x {\n\ttrue\n}\n")
     with pytest.raises(BootLoaderUnsupported) as refusal:
         detect(host.root)
     assert refusal.value.loader == "grub_bls"
+    assert "no grub.cfg" in refusal.value.read
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_rhel_family_is_told_by_its_entries_and_menu(tmp_path: Path, kind: str) -> None:
+    host = BlsHost(tmp_path, kind)
+    loader = host.loader()
+    assert (loader.name, loader.firmware) == ("grub_bls", "efi" if "efi" in kind else "bios")
+    # A stub leads on to the menu in /boot/grub2; RHEL 8 has its menu on the EFI partition.
+    assert isinstance(loader, GrubBls)
+    assert loader.directory.as_posix() == host.layout.directory
+
+
+def test_two_menus_that_read_the_entries_are_refused(tmp_path: Path) -> None:
+    host = BlsHost(tmp_path, "rhel_8_efi")
+    host.write("boot/grub2/grub.cfg", MENU.format(fallback="ro"))
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        host.loader()
+    assert "/boot/efi/EFI/redhat/grub.cfg, /boot/grub2/grub.cfg" in refusal.value.read
+
+
+def test_entries_without_etc_default_grub_are_refused(tmp_path: Path) -> None:
+    host = BlsHost(tmp_path, "rhel_9_bios")
+    host.path("etc/default/grub").unlink()
+    with pytest.raises(BootLoaderUnsupported) as refusal:
+        host.loader()
+    assert "no /etc/default/grub" in refusal.value.read
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(ArchHost, "grub"), (OpenSuseHost, "grub2")])
+def test_plain_grub_is_told_by_its_generator(
+    tmp_path: Path, kind: type[ArchHost], prefix: str
+) -> None:
+    host = kind(tmp_path)
+    loader = detect(tmp_path)
+    assert isinstance(loader, GrubMkconfig)
+    assert (loader.name, loader.program_prefix) == ("grub_mkconfig", prefix)
+    assert loader.directory.as_posix() == host.directory
+    # With update-grub there is a Debian, whose generator reads drop-ins.
+    host.write("usr/sbin/update-grub", "")
+    host.write("boot/grub/grub.cfg", "x")
+    assert detect(tmp_path).name == "grub_debian"
 
 
 def test_nothing_known_is_refused_with_what_is_missing(tmp_path: Path) -> None:

@@ -206,6 +206,50 @@ def test_a_changed_list_replaces_the_former_one(host: BootHost) -> None:
     assert host.command_line().endswith("quiet iommu=pt")
 
 
+@pytest.mark.parametrize("killed", range(5))
+def test_a_shorter_list_replaces_the_longer_one_even_if_killed(host: BootHost, killed: int) -> None:
+    """What is left out is in force until grub.cfg follows, so being in force tells nothing."""
+    pristine = host.tree()
+    apply_in_order(present(host, trial=False).steps)
+    for step in present(host, ["iommu=pt"], trial=False).steps[:killed]:
+        step.apply()
+    apply_in_order(present(host, ["iommu=pt"], trial=False).steps)
+    assert present(host, ["iommu=pt"], trial=False).steps == []
+    host.reboot()
+    assert host.command_line().endswith("quiet iommu=pt")
+    apply_in_order(plan.plan_absent(host.observe(), []).steps)
+    assert host.tree() == pristine
+
+
+@pytest.mark.parametrize("killed", range(5))
+def test_one_of_several_is_taken_back_even_if_killed(host: BootHost, killed: int) -> None:
+    apply_in_order(present(host, trial=False).steps)
+    for step in plan.plan_absent(host.observe(), ["intel_iommu=on"]).steps[:killed]:
+        step.apply()
+    apply_in_order(plan.plan_absent(host.observe(), ["intel_iommu=on"]).steps)
+    assert plan.plan_absent(host.observe(), ["intel_iommu=on"]).steps == []
+    host.reboot()
+    assert host.command_line().endswith("quiet iommu=pt")
+
+
+@pytest.mark.parametrize("killed", [2, 3])
+def test_a_trial_while_a_list_is_half_replaced_has_its_own_words_only(
+    host: BootHost, killed: int
+) -> None:
+    apply_in_order(present(host, trial=False).steps)
+    for step in present(host, ["iommu=pt"], trial=False).steps[:killed]:
+        step.apply()
+    apply_in_order(present(host, ["pci=realloc"]).steps)
+    host.reboot()
+    assert " quiet pci=realloc gpufleet.trial=" in host.command_line()
+
+
+def test_a_damaged_mark_of_a_replacement_is_still_one(host: BootHost) -> None:
+    apply_in_order(present(host, trial=False).steps)
+    host.write("var/lib/gpufleet/boot/replacing.json", "{")
+    assert names(present(host, trial=False).steps)[-1] == "mark them as replaced"
+
+
 def test_one_of_several_is_taken_back(host: BootHost) -> None:
     apply_in_order(present(host, trial=False).steps)
     host.reboot()
