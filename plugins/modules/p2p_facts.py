@@ -243,8 +243,9 @@ ansible_facts:
                 remarks: []
         toolchain:
           description:
-            - What drivers are built with here. C(distribution) is the ID of os-release, C(missing)
-              the tools that a build needs and that are not there.
+            - What drivers are built with here. C(distribution) is the ID of os-release,
+              C(initramfs) the tool that makes initial RAM disks (V(initramfs-tools), V(dracut),
+              V(mkinitcpio)), C(missing) the tools that a build needs and that are not there.
             - C(kernels) has a record for each installed kernel - its C(version), the C(compiler)
               that built it, one of the same kind on this host (C(compiler_found)), the arguments
               of its pci_resize_resource(), and the C(headers_package) that apt could install where
@@ -253,6 +254,7 @@ ansible_facts:
           returned: success
           sample:
             distribution: debian
+            initramfs: initramfs-tools
             missing: []
             kernels:
               - release: 6.1.0-56-amd64

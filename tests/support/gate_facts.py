@@ -74,7 +74,12 @@ def facts(**changes: Any) -> dict[str, Any]:
             "module_files": [],
             "on_trial": False,
         },
-        "toolchain": {"distribution": "debian", "missing": [], "kernels": [kernel(RELEASE)]},
+        "toolchain": {
+            "distribution": "debian",
+            "initramfs": "initramfs-tools",
+            "missing": [],
+            "kernels": [kernel(RELEASE)],
+        },
         "dkms": {"version": "3.0.10", "modules": [], "error": None},
         "watchdog": {
             "identity": "iTCO_wdt",

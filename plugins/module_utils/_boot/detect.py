@@ -15,7 +15,13 @@ from .grub_debian import GrubDebian
 from .interface import BootLoader, BootLoaderUnsupported
 
 # Each is asked in this order; the first that finds its evidence is it.
-_RECOGNISERS = (proxmox_boot.recognise, kernelstub.recognise, systemd_boot.recognise)
+_RECOGNISERS = (
+    proxmox_boot.recognise,
+    kernelstub.recognise,
+    systemd_boot.recognise,
+    grub_bls.recognise,
+    grub_mkconfig.recognise,
+)
 
 
 def firmware_of(root: Path = Path("/")) -> str:
@@ -45,13 +51,6 @@ def detect(root: Path = Path("/")) -> BootLoader:
         loader = recognise(root, firmware, vendor)
         if loader is not None:
             return loader
-    menu = grub_bls.menu_found(root, firmware)
-    if menu is not None:
-        return grub_bls.GrubBls(root, directory=menu, firmware=firmware, vendor=vendor)
-    _refuse_foreign_entries(root)
-    prefix = grub_mkconfig.prefix_found(root)
-    if prefix is not None:
-        return grub_mkconfig.GrubMkconfig(root, prefix=prefix, firmware=firmware, vendor=vendor)
     missing = [
         name
         for name in ("usr/sbin/update-grub", "etc/default/grub", "boot/grub/grub.cfg")
@@ -80,14 +79,4 @@ def _refuse_image_based(root: Path) -> None:
             "unified_kernel_image",
             read=f"a unified kernel image, started by {stub}",
             remedy="build the parameters into the image, whose command line is signed with it",
-        )
-
-
-def _refuse_foreign_entries(root: Path) -> None:
-    entries = root / "boot/loader/entries"
-    if any(entries.glob("*.conf")):
-        raise BootLoaderUnsupported(
-            "boot_loader_specification",
-            read="boot entries in /boot/loader/entries, and neither grubby nor grub2-mkconfig",
-            remedy="add the parameters to the options of these entries by this host's own means",
         )

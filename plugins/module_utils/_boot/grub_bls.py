@@ -48,23 +48,27 @@ _VARIABLE = "GRUB_CMDLINE_LINUX"
 _PROGRAMS = ("usr/sbin/grubby", "usr/sbin/grub2-mkconfig", "usr/bin/grub2-mkconfig")
 
 
-def menu_found(root: Path, firmware: str) -> Path | None:
-    """Return the directory of the grub.cfg that reads the entries, None where there are none.
+def recognise(root: Path, firmware: str, vendor: str | None) -> GrubBls | None:
+    """Return the boot loader of a host with entries that one menu reads, None without entries.
 
     Raises:
-        BootLoaderUnsupported: there are entries and Fedora's programs, but no menu reads them.
+        BootLoaderUnsupported: there are entries, but nothing or more than one thing reads them.
     """
     if not any((root / ENTRIES).glob("*.conf")):
         return None
     if not any((root / program).is_file() for program in _PROGRAMS):
-        return None
+        raise BootLoaderUnsupported(
+            "boot_loader_specification",
+            read=f"boot entries in /{ENTRIES}, and neither grubby nor grub2-mkconfig",
+            remedy=f"add the parameters to the {OPTIONS} of these entries by this host's own means",
+        )
     # RHEL 8 has the menu on the EFI partition; later releases have a stub there that leads on.
     places = sorted((root / "boot/efi/EFI").glob(f"*/{CONFIG}")) if firmware == "efi" else []
     directories = [path.parent.relative_to(root) for path in places] + [DIRECTORY]
     found = [directory for directory in directories if _reads_entries(root / directory / CONFIG)]
     has_defaults = (root / grub_defaults.MAIN).is_file()
     if len(found) == 1 and has_defaults:
-        return found[0]
+        return GrubBls(root, directory=found[0], firmware=firmware, vendor=vendor)
     menus = ", ".join(f"/{directory / CONFIG}" for directory in found) or "no grub.cfg"
     raise BootLoaderUnsupported(
         "grub_bls",

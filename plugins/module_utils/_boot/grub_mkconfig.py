@@ -24,25 +24,6 @@ _DIRECTORIES = {"grub": DIRECTORY, "grub2": Path("boot/grub2")}
 _PROGRAM_PLACES = ("usr/bin", "usr/sbin")
 
 
-def prefix_found(root: Path) -> str | None:
-    """Return "grub" or "grub2", as the generator and its directory are called, or None.
-
-    The generator, the file that it reads and the one that it writes have to be there, and no
-    update-grub: then it is a Debian, whose generator reads drop-ins too.
-    """
-    if (root / "usr/sbin/update-grub").exists():
-        return None
-    for prefix, directory in _DIRECTORIES.items():
-        programs = [root / place / f"{prefix}-mkconfig" for place in _PROGRAM_PLACES]
-        if (
-            any(program.is_file() for program in programs)
-            and (root / directory / CONFIG).is_file()
-            and (root / grub_defaults.MAIN).is_file()
-        ):
-            return prefix
-    return None
-
-
 class GrubMkconfig(GeneratedGrub):
     """The configuration in /etc/default/grub and /boot/grub or grub2 of the tree at ``root``."""
 
@@ -78,3 +59,19 @@ class GrubMkconfig(GeneratedGrub):
         """Return the one file, without our line and then our line alone."""
         line = grub_defaults.appending(VARIABLE, parameters)
         return [(*pair, False) for pair in own_line.planned_sources(self.root, line, scratch)]
+
+
+def recognise(root: Path, firmware: str, vendor: str | None) -> GrubMkconfig | None:
+    """Return the boot loader of a host that has all of its evidence, else None.
+
+    The generator, the file that it reads and the one that it writes have to be there, and no
+    update-grub: then it is a Debian, whose generator reads drop-ins too.
+    """
+    if (root / "usr/sbin/update-grub").exists():
+        return None
+    for prefix, directory in _DIRECTORIES.items():
+        programs = [root / place / f"{prefix}-mkconfig" for place in _PROGRAM_PLACES]
+        files = [root / directory / CONFIG, root / grub_defaults.MAIN]
+        if any(path.is_file() for path in programs) and all(path.is_file() for path in files):
+            return GrubMkconfig(root, prefix=prefix, firmware=firmware, vendor=vendor)
+    return None

@@ -19,6 +19,7 @@ from .dkms import DkmsEntry, DkmsPackage, DkmsTrees, status
 from .elf import ModuleUnreadable
 from .identity import DRIVER_MODULES, InstalledModule, installed_module
 from .initramfs import Initramfs
+from .initramfs_generator import require_supported
 from .install import Target
 from .manifest import Manifest, module_file, recorded
 from .progress import compiled_objects
@@ -114,6 +115,7 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
     Raises:
         BuildRefused, InstallRefused, SigningRefused, InitramfsRefused, DkmsFailed.
     """
+    require_supported()
     target = Target(package, kernel)
     before = _resolved_modules(target)
     actions: list[str] = []

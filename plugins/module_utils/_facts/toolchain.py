@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .._driver.initramfs_generator import generator_of
 from .._driver.kernel_interface import declared_in
 from .._host.commands import CommandFailed, CommandMissing, CommandTimedOut, run
 from .._host.compiler import KernelCompiler, headers_compiler
@@ -32,14 +33,16 @@ _APT_SECONDS = 60.0
 def toolchain_record(root: Path, kernel: Kernel) -> Record:
     """Return the facts' ``toolchain``.
 
-    ``distribution`` is the ID of os-release, ``missing`` the tools that a build needs and that are
-    not there. ``kernels`` has a record for each installed kernel, each part None where it cannot be
-    told: ``version`` (6.1.192); ``compiler``, which built it; ``compiler_found``, one of the same
-    family and major version here; ``resize_arguments`` of its pci_resize_resource();
-    ``headers_package``, which apt could install where the headers are missing.
+    ``distribution`` is the ID of os-release, ``initramfs`` the tool that makes initial RAM disks,
+    ``missing`` the tools that a build needs and that are not there. ``kernels`` has a record for
+    each installed kernel, each part None where it cannot be told: ``version`` (6.1.192);
+    ``compiler``, which built it; ``compiler_found``, one of the same family and major version here;
+    ``resize_arguments`` of its pci_resize_resource(); ``headers_package``, which apt could install
+    where the headers are missing.
     """
     return {
         "distribution": _distribution(root),
+        "initramfs": generator_of(root),
         "kernels": [_kernel_record(root, kernel, release) for release in kernel.installed],
         "missing": [tool for tool in TOOLS if shutil.which(tool) is None],
     }

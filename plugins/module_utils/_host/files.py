@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
+_SELINUX_LABEL = "security.selinux"
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -69,6 +70,10 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
             stream.write(data)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
+            with contextlib.suppress(OSError):
+                # SELinux: some files have another label than new ones in their directory.
+                label = os.getxattr(path, _SELINUX_LABEL)
+                os.setxattr(stream.fileno(), _SELINUX_LABEL, label)
             os.fsync(stream.fileno())
         temporary.replace(path)
         interrupted.pop_all()

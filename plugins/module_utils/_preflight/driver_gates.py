@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._driver.initramfs_generator import SUPPORTED
 from .._driver.modprobe_options import Setting
 from .._driver.registry_merge import RegistryRefused, merged
 from .gate import Facts, Gate, Intent, needed_kernels, not_needed
@@ -70,6 +71,25 @@ def dkms_present(facts: Facts, intent: Intent) -> Gate:
         remedy = "mend what dkms status names, then run again"
         return Gate("dkms_present", False, dkms["error"], want, remedy)
     return Gate("dkms_present", True, dkms["version"], want)
+
+
+def initramfs_generator(facts: Facts, intent: Intent) -> Gate:
+    """A copy of the driver in the initial RAM disk would be seen and refreshed."""
+    want = f"{SUPPORTED}, or no initial RAM disk"
+    if intent.driver_version is None:
+        return not_needed("initramfs_generator", want)
+    generator = facts["toolchain"]["initramfs"]
+    passed = generator in {SUPPORTED, None}
+    return Gate(
+        "initramfs_generator",
+        passed,
+        read=generator or "none",
+        want=want,
+        remedy=""
+        if passed
+        else "set the kernel parameters only (leave p2p_driver empty), and install the driver by"
+        " this host's own means: an old one in the initial RAM disk would be loaded before it",
+    )
 
 
 def competing_dkms_package(facts: Facts, intent: Intent) -> Gate:

@@ -33,6 +33,7 @@ GATES: tuple[Callable[[Facts, Intent], Gate], ...] = (
     driver_gates.kernel_headers,
     source_gates.compiler,
     driver_gates.dkms_present,
+    driver_gates.initramfs_generator,
     driver_gates.competing_dkms_package,
     source_gates.distribution_module,
     driver_gates.modprobe_override,

@@ -52,6 +52,17 @@ def test_failed_write_leaves_the_old_file_and_nothing_beside(
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_the_label_of_selinux_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/etc/default/grub has a label of its own, which a new file in /etc/default has not."""
+    labels = {}
+    monkeypatch.setattr(files.os, "getxattr", lambda path, name: b"bootloader_etc_t")
+    monkeypatch.setattr(
+        files.os, "setxattr", lambda _file, name, value: labels.update({name: value})
+    )
+    files.atomic_write(tmp_path / "grub", b"new")
+    assert labels == {"security.selinux": b"bootloader_etc_t"}
+
+
 def test_remove_tells_whether_there_was_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()

@@ -30,6 +30,7 @@ DRIVER_GATES = (
     "kernel_headers",
     "compiler",
     "dkms_present",
+    "initramfs_generator",
     "competing_dkms_package",
     "distribution_module",
     "modprobe_override",
@@ -342,6 +343,17 @@ def test_dkms_present() -> None:
     broken = {"version": "3.0.10", "modules": None, "error": "status failed"}
     assert not ask("dkms_present", dkms=broken).passed
     assert not ask("competing_dkms_package", dkms=broken).passed
+
+
+@pytest.mark.parametrize(
+    ("generator", "passed"),
+    [("initramfs-tools", True), (None, True), ("dracut", False), ("mkinitcpio", False)],
+)
+def test_initramfs_generator(generator: str | None, passed: bool) -> None:
+    answer = ask("initramfs_generator", toolchain__initramfs=generator)
+    assert (answer.passed, answer.read) == (passed, generator or "none")
+    # The kernel parameters alone need none of it.
+    assert ask("initramfs_generator", IOMMU_ONLY, toolchain__initramfs=generator).passed
 
 
 @pytest.mark.parametrize("name", ["nvidia", "nvidia-current", "nvidia-open", "nvidia-srv"])
