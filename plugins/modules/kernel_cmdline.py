@@ -61,10 +61,12 @@ attributes:
       generated.
     support: full
 notes:
-  - Supports GRUB as Debian and Ubuntu install it, systemd-boot with entries of kernel-install or
-    kernelstub, and C(proxmox-boot-tool). Other boot loaders are refused by name.
-  - Neither C(kernel-install) nor C(kernelstub) is called, because they copy kernels over those that
-    boot. What they would write into the entries is written, each file replaced as a whole.
+  - Supports GRUB as Debian and Ubuntu install it, with BLS entries (Fedora, RHEL and its rebuilds),
+    and with C(grub-mkconfig) alone (Arch, openSUSE); systemd-boot with entries of kernel-install or
+    kernelstub; and C(proxmox-boot-tool). Other boot loaders are refused by name.
+  - Neither C(grubby), which removes other values of the same parameter, nor C(kernel-install) and
+    C(kernelstub), which copy kernels over those that boot, is called. What they would write into
+    the entries is written, each file replaced as a whole.
   - C(update-grub) is never called, because it copies over C(grub.cfg) in a way that a crash or a
     full disk interrupts half-way. The file is generated elsewhere, checked and renamed into place.
 seealso:

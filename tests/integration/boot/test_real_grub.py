@@ -33,7 +33,9 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface impor
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bls_host import LAYOUTS, MENU, BlsHost
 from support.boot_host import BootHost
+from support.plain_grub_hosts import ArchHost, OpenSuseHost
 
 WANTED = ["intel_iommu=on", "iommu=pt", "pci=disable_acs_redir=0000:00:01.0;0000:00:02.0"]
 # "$1" is the host's tree; the file names are arguments, never text of the script.
@@ -49,6 +51,7 @@ class RealGrub(InstalledGrub):
     """grub-mkconfig over a host's tree; the checks are the product's own."""
 
     def __init__(self, root: Path) -> None:
+        super().__init__()
         self.root = root
 
     def generate(self, like: bytes) -> bytes:
@@ -62,20 +65,22 @@ class RealGrub(InstalledGrub):
         return re.sub(r"(?<=[\t ])/\S*/boot/(?=vmlinuz|initrd)", "/boot/", text).encode()
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> BootHost:
-    return BootHost(tmp_path, RealGrub(tmp_path))
+@pytest.fixture(params=[BootHost, ArchHost, OpenSuseHost])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> BootHost:
+    """Return a host of each kind; Debian's generator reads them all, and names kernels alike."""
+    made: BootHost = request.param(tmp_path, RealGrub(tmp_path))
+    return made
 
 
 def test_trial_confirmation_and_removal_with_the_real_generator(host: BootHost) -> None:
     pristine = host.tree()
     planned = plan.plan_present(host.observe(), WANTED, trial=True, panic_seconds=30)
     apply_in_order(planned.steps)
-    listed = run(["grub-editenv", str(host.path("boot/grub/grubenv")), "list"]).stdout
+    listed = run(["grub-editenv", str(host.path(f"{host.directory}/grubenv")), "list"]).stdout
     assert listed == f"next_entry=gpufleet-trial-{planned.token}\n"
     host.reboot()
     apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
-    menu = grub_script.parse(host.read("boot/grub/grub.cfg"))
+    menu = grub_script.parse(host.read(f"{host.directory}/grub.cfg"))
     for entry in menu.walk():
         if entry.linux is not None:
             texts = [word.text for word in entry.linux.words]
@@ -94,10 +99,37 @@ def test_check_mode_foresees_what_the_real_generator_makes(host: BootHost) -> No
 
 
 def test_a_broken_custom_cfg_is_found_before_it_is_extended(host: BootHost) -> None:
-    host.write("boot/grub/custom.cfg", "if true; then\n")
+    host.write(f"{host.directory}/custom.cfg", "if true; then\n")
     with pytest.raises(BootConfigurationRefused) as refusal:
         plan.plan_present(host.observe(), WANTED, trial=True, panic_seconds=30)
     assert refusal.value.code == "grub_script_malformed"
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_boot_entries_and_their_environment_are_what_grub_takes(tmp_path: Path, kind: str) -> None:
+    """blscfg pastes options behind ``linux`` in a script; its variables come from grubenv."""
+    host = BlsHost(tmp_path, kind)
+    environment = str(host.path(host.environment))
+    InstalledGrub().check(MENU.format(fallback="ro").encode())
+
+    def listed() -> dict[str, str]:
+        lines = run(["grub-editenv", environment, "list"]).stdout.splitlines()
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    before = listed()
+    planned = plan.plan_present(host.observe(), WANTED, trial=True, panic_seconds=30)
+    apply_in_order(planned.steps)
+    assert listed() == {**before, "next_entry": f"~gpufleet-trial-{planned.token}"}
+    (trial,) = host.path("boot/loader/entries").glob("~*.conf")
+    (options,) = re.findall(r"^options (.*)$", trial.read_text(), re.MULTILINE)
+    InstalledGrub().check(f"menuentry x {{\n\tlinux /vmlinuz {options}\n}}\n".encode())
+    run(["grub-editenv", environment, "set", "next_entry="])
+    host.reboot()
+    apply_in_order(plan.plan_abandoned(host.observe(), planned.token).steps)
+    assert listed() == before
+    apply_in_order(plan.plan_present(host.observe(), WANTED, trial=False, panic_seconds=30).steps)
+    shared = listed().pop("kernelopts", "")
+    assert shared.endswith(f"'{WANTED[-1]}'" if host.layout.shared else "")
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,6 +175,9 @@ def test_the_environment_block_is_the_one_grub_editenv_writes(
         run(["grub-editenv", str(path), "set", f"{name}={value}"])
     assert ours == path.read_bytes()
     assert grub_environment.parse(ours) == variables
+    first = next(iter(variables))
+    run(["grub-editenv", str(path), "set", f"{first}=another value"])
+    assert grub_environment.updated(ours, first, "another value") == path.read_bytes()
     for name in variables:
         ours = grub_environment.updated(ours, name, None)
     assert ours == empty
