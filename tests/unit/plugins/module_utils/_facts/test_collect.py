@@ -38,6 +38,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import (
 )
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import CommandFailed
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import Link
+from support.bls_host import BlsHost
 from support.host_tree import (
     BOOT_ID,
     BUILD_ID,
@@ -243,6 +244,15 @@ def test_iommu_is_present_though_no_gpu_is_behind_it(tmp_path: Path) -> None:
 )
 def test_processes_source(nvml: bool, loaded: bool, known: bool, source: str) -> None:
     assert processes_source(nvml=nvml, module_loaded=loaded, all_gpus_known=known) == source
+
+
+def test_a_host_of_the_rhel_family_is_told_with_what_its_trial_needs(tmp_path: Path) -> None:
+    host = BlsHost(tmp_path, "rhel_9_bios")
+    record = {"name": "grub_bls", "firmware": "bios", "trial_possible": True, "trial_reason": ""}
+    assert boot_loader_record(tmp_path) == record
+    host.path("etc/kernel/cmdline").unlink()
+    told = boot_loader_record(tmp_path)
+    assert (told["trial_possible"], "/etc/kernel/cmdline" in told["trial_reason"]) == (False, True)
 
 
 def test_unsupported_boot_loader_is_told_with_its_remedy(
