@@ -155,6 +155,18 @@ class Crashes(RuleBasedStateMachine):
             assert again.steps == []
 
     @rule(kill=KILLS)
+    def arm(self, kill: int) -> None:
+        """boot_trial with state: armed, of the recorded trial or of the default as it is."""
+        planned = plan.plan_armed(self.host.observe(), None, unchanged=True)
+        record = self.host.observe().record
+        own = self.host.loader().own_parameters() or ()
+        parameters = own if record is None else wanted(record.parameters)
+        self.tried.add(parameters)
+        if self.run(planned.steps, kill):
+            self.tried = {parameters}
+            assert self.host.loader().next_boot_token() == planned.token
+
+    @rule(kill=KILLS)
     def confirm(self, kill: int) -> None:
         """boot_trial with state: confirmed."""
         observed = self.host.observe()
