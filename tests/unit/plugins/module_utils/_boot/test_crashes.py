@@ -52,6 +52,7 @@ OTHERS = [
     "intel_iommu=off",
     "amd_iommu=off",
     "iommu=pt",
+    "iommu=pt iommu=nopt",
     "console=tty0 console=ttyS0,115200",
     "pci=noaer",
     "'pci=disable_acs_redir=a;b'",

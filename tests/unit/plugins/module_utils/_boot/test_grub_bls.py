@@ -192,6 +192,17 @@ def test_a_changed_list_replaces_the_former_one_even_if_killed(host: BlsHost) ->
     assert host.tree() == pristine
 
 
+def test_a_killed_change_takes_no_words_of_others_along(host: BlsHost) -> None:
+    """Others have written the same word, and the kill came before ours was behind it."""
+    host.administer("iommu=pt iommu=nopt", "main")
+    pristine = host.tree()
+    for killed in range(len(present(host, ["iommu=pt"]).steps)):
+        for step in present(host, ["iommu=pt"]).steps[:killed]:
+            step.apply()
+        apply_in_order(absent(host).steps)
+        assert host.tree() == pristine
+
+
 def test_a_lost_record_is_made_up_for_by_our_line(host: BlsHost) -> None:
     pristine = host.tree()
     apply_in_order(present(host).steps)
