@@ -13,7 +13,7 @@ from typing import Protocol
 from .._host.files import mode_of, read_bytes
 from .bls_entry import OPTIONS, BlsEntry
 from .grub_environment import set_variable
-from .interface import BootConfigurationRefused, Step, WriteFile
+from .interface import BootConfigurationRefused, BootFile, Step, WriteFile
 
 KERNEL_CMDLINE = Path("etc/kernel/cmdline")
 KERNELOPTS = "kernelopts"
@@ -63,7 +63,7 @@ class EntryOptions:
         """Return the step that writes the entry with other options."""
         path, old = self.entry.path, self.entry.text.encode("utf-8", "surrogateescape")
         new = self.entry.with_value(OPTIONS, text).encode("utf-8", "surrogateescape")
-        return WriteFile(f"change the options of {self.name}", path, old, new, mode_of(path, 0o644))
+        return BootFile(f"change the options of {self.name}", path, old, new, mode_of(path, 0o644))
 
 
 @dataclass(frozen=True)

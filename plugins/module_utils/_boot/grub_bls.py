@@ -33,12 +33,12 @@ from .grub_generated import arguments
 from .grub_trial_entry import missing_one_shot, refuse_taken
 from .interface import (
     BootConfigurationRefused,
+    BootFile,
     BootLoader,
     BootLoaderUnsupported,
     Step,
     Trial,
     TrialSupport,
-    WriteFile,
     refuse_impossible_trial,
 )
 from .options_record import OptionsRecord, appended, read_record, record_step, settling_steps
@@ -323,7 +323,7 @@ class GrubBls(BootLoader):
         steps: list[Step] = []
         if old != content:
             mode = mode_of(default.path, 0o644)
-            steps.append(WriteFile("write the trial entry", path, old, content, mode))
+            steps.append(BootFile("write the trial entry", path, old, content, mode))
         steps += self._selection(identity_of(trial.token))
         return steps + [_removal(held) for held in held_trials(self.root) if held != path]
 
@@ -367,7 +367,7 @@ class GrubBls(BootLoader):
 
 
 def _removal(path: Path) -> Step:
-    return WriteFile("remove the trial entry", path, read_bytes(path), None, mode_of(path, 0o644))
+    return BootFile("remove the trial entry", path, read_bytes(path), None, mode_of(path, 0o644))
 
 
 def _line_for_generator(parameters: Sequence[Parameter]) -> str:

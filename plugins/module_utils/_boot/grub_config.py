@@ -124,11 +124,12 @@ class GenerateConfig:
         generated = self.tools.generate(self.before)
         self._check(generated)
         mode = self._path.stat().st_mode & 0o7777
-        return atomic_write(self._path, generated, mode=mode)
+        return atomic_write(self._path, generated, mode=mode, settled=True)
 
     def undo(self) -> None:
         """Put the former grub.cfg back."""
-        atomic_write(self._path, self.before, mode=self._path.stat().st_mode & 0o7777)
+        mode = self._path.stat().st_mode & 0o7777
+        atomic_write(self._path, self.before, mode=mode, settled=True)
 
     def as_diff(self) -> dict[str, str]:
         """Return the lines that change: those there are once applied, else those foreseen."""

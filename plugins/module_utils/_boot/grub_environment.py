@@ -141,7 +141,7 @@ class SetVariable:
 
     def _set(self, value: str | None) -> bool:
         block = updated(read(self.path), self.variable, value)
-        return atomic_write(self.path, block, mode=mode_of(self.path, 0o644))
+        return atomic_write(self.path, block, mode=mode_of(self.path, 0o644), settled=True)
 
     def as_diff(self) -> dict[str, str]:
         """Return Ansible's diff record, of the one variable."""

@@ -40,12 +40,12 @@ from .grub_tools import GrubTools, InstalledGrub
 from .interface import (
     STATE_DIRECTORY,
     BootConfigurationRefused,
+    BootFile,
     BootLoader,
     StateFile,
     Step,
     Trial,
     TrialSupport,
-    WriteFile,
     refuse_impossible_trial,
 )
 
@@ -281,10 +281,10 @@ class GeneratedGrub(BootLoader):
         steps: list[Step] = []
         if old != new:
             mode = mode_of(custom, 0o644)
-            steps.append(WriteFile("write the trial entry", custom, old, new, mode))
+            steps.append(BootFile("write the trial entry", custom, old, new, mode))
         if chosen != block:
             mode = mode_of(environment, 0o644)
-            steps.append(WriteFile("select it for one boot", environment, block, chosen, mode))
+            steps.append(BootFile("select it for one boot", environment, block, chosen, mode))
         return steps
 
     def steps_to_disarm(self) -> list[Step]:
@@ -304,9 +304,9 @@ class GeneratedGrub(BootLoader):
             if selected is not None and (spent or grub_trial_entry.token_of(selected)):
                 cleared = grub_environment.updated(block, "next_entry", None)
                 mode = mode_of(environment, 0o644)
-                steps.append(WriteFile("clear the selection", environment, block, cleared, mode))
+                steps.append(BootFile("clear the selection", environment, block, cleared, mode))
         if old is not None and has_entry:
             new = grub_trial_entry.without_block(old)
             mode = mode_of(custom, 0o644)
-            steps.append(WriteFile("remove the trial entry", custom, old, new, mode))
+            steps.append(BootFile("remove the trial entry", custom, old, new, mode))
         return steps

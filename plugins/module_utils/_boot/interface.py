@@ -122,15 +122,26 @@ class WriteFile:
         Raises:
             OSError: the file system refused; the old file is untouched.
         """
-        return FileChange(self.path, self.before, self.after, self.mode).apply()
+        return self._change(self.before, self.after).apply()
 
     def undo(self) -> None:
         """Put back what was there before."""
-        FileChange(self.path, self.after, self.before, self.mode).apply()
+        self._change(self.after, self.before).apply()
 
     def as_diff(self) -> dict[str, str]:
         """Return Ansible's diff record."""
-        return FileChange(self.path, self.before, self.after, self.mode).as_diff()
+        return self._change(self.before, self.after).as_diff()
+
+    def _change(self, before: bytes | None, after: bytes | None) -> FileChange:
+        return FileChange(self.path, before, after, self.mode)
+
+
+@dataclass(frozen=True)
+class BootFile(WriteFile):
+    """A step on a file that the boot loader itself reads, without replaying a journal."""
+
+    def _change(self, before: bytes | None, after: bytes | None) -> FileChange:
+        return FileChange(self.path, before, after, self.mode, settled=True)
 
 
 @dataclass(frozen=True)

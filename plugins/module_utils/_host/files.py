@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +50,18 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o644, settled: bool = False) -> bool:
     """Make ``path`` hold ``data`` with ``mode``; return whether anything changed.
 
     The new file is written beside the old one, flushed to disk and renamed over it, so a crash
     at any instant leaves the old content or the new, never a part. Missing parent directories
     are made with mode 0755.
+
+    Args:
+        path: the file.
+        data: what it is to hold.
+        mode: its permissions.
+        settled: also for a reader that replays no journal, as GRUB: see ``settle``.
 
     Raises:
         OSError: the file system refused; the old file is untouched.
@@ -75,24 +83,76 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
                 label = os.getxattr(path, _SELINUX_LABEL)
                 os.setxattr(stream.fileno(), _SELINUX_LABEL, label)
             os.fsync(stream.fileno())
-        temporary.replace(path)
-        interrupted.pop_all()
-    sync_directory(path.parent)
+        with _former_kept(path, settled):
+            temporary.replace(path)
+            interrupted.pop_all()
+            sync_directory(path.parent)
     return True
 
 
-def remove(path: Path) -> bool:
+def remove(path: Path, *, settled: bool = False) -> bool:
     """Remove a file and flush its directory; return whether there was one.
+
+    Args:
+        path: the file.
+        settled: as in ``atomic_write``.
 
     Raises:
         OSError: the file system refused.
     """
-    try:
-        path.unlink()
-    except FileNotFoundError:
+    if not path.exists() and not path.is_symlink():
         return False
-    sync_directory(path.parent)
+    with _former_kept(path, settled):
+        path.unlink()
+        sync_directory(path.parent)
     return True
+
+
+@contextlib.contextmanager
+def _former_kept(path: Path, settled: bool) -> Iterator[None]:
+    """Keep what ``path`` holds readable for GRUB until its change is in place on the disk.
+
+    GRUB sees the new directory entry or the former one, whichever block was written last. Each has
+    to lead to a whole file: so the new file is in place before the entry changes, and the former
+    one is not freed, and its blocks not used for something else, before the change is in place.
+    """
+    if not settled:
+        yield
+        return
+    former = path.with_name(f".{path.name}.former")
+    former.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        # A file system without links, as an EFI partition's, has no journal either.
+        os.link(path, former)
+    settle(path.parent)
+    try:
+        yield
+        settle(path.parent)
+    finally:
+        former.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Write all of a file system to its place, not to its journal alone.
+
+    syncfs(2) commits the journal and then writes the device's buffers, in which ext4 keeps the
+    metadata (Linux, fs/sync.c: sync_filesystem). XFS keeps them elsewhere: there it is no more
+    than a flush.
+
+    Args:
+        path: a directory on the file system.
+
+    Raises:
+        OSError: the device did not take it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(descriptor) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), str(path))
+    finally:
+        os.close(descriptor)
 
 
 def remove_empty(directory: Path) -> bool:
@@ -116,12 +176,16 @@ def sync_directory(path: Path) -> None:
 
 @dataclass(frozen=True)
 class FileChange:
-    """One file's content before and after; None stands for an absent file."""
+    """One file's content before and after; None stands for an absent file.
+
+    ``settled`` is meant as in ``atomic_write``.
+    """
 
     path: Path
     before: bytes | None
     after: bytes | None
     mode: int = 0o644
+    settled: bool = False
 
     @property
     def is_change(self) -> bool:
@@ -135,8 +199,8 @@ class FileChange:
             OSError: the file system refused; the old file is untouched.
         """
         if self.after is None:
-            return remove(self.path)
-        return atomic_write(self.path, self.after, mode=self.mode)
+            return remove(self.path, settled=self.settled)
+        return atomic_write(self.path, self.after, mode=self.mode, settled=self.settled)
 
     def as_diff(self) -> dict[str, str]:
         """Return Ansible's diff record: before, after and their headers, as text."""

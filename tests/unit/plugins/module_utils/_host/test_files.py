@@ -127,3 +127,54 @@ def test_errors_carry_what_an_operator_needs() -> None:
         "want": "10 MiB",
         "remedy": "free space",
     }
+
+
+class TestSettled:
+    """For GRUB, which may see the former directory entry or the new one until both are written."""
+
+    @pytest.fixture
+    def moments(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bytes]]:
+        """Return what lies beside the file whenever all of it is brought to its place."""
+        seen: list[dict[str, bytes]] = []
+
+        def note(directory: Path) -> None:
+            seen.append({path.name: path.read_bytes() for path in directory.iterdir()})
+
+        monkeypatch.setattr(files, "settle", note)
+        return seen
+
+    def test_either_entry_leads_to_a_whole_file(
+        self, moments: list[dict[str, bytes]], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "grub.cfg"
+        path.write_bytes(b"old")
+        assert files.atomic_write(path, b"new", settled=True)
+        before, after = moments
+        # In place before the entry changes: the new file under its other name.
+        assert before.pop("grub.cfg") == b"old"
+        assert sorted(before.values()) == [b"new", b"old"]
+        # The former one is not freed before the change is in place.
+        assert after == {"grub.cfg": b"new", ".grub.cfg.former": b"old"}
+        assert [entry.name for entry in tmp_path.iterdir()] == ["grub.cfg"]
+
+    def test_a_removed_file_outlives_its_entry(
+        self, moments: list[dict[str, bytes]], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "custom.cfg"
+        path.write_bytes(b"old")
+        assert files.remove(path, settled=True)
+        assert moments[1] == {".custom.cfg.former": b"old"}
+        assert not list(tmp_path.iterdir())
+
+    def test_the_leftover_of_a_killed_write_goes_with_the_next(
+        self, moments: list[dict[str, bytes]], tmp_path: Path
+    ) -> None:
+        (tmp_path / ".grub.cfg.former").write_bytes(b"of before")
+        assert files.atomic_write(tmp_path / "grub.cfg", b"new", settled=True)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["grub.cfg"]
+        assert len(moments) == 2
+
+    def test_the_file_system_takes_it(self, tmp_path: Path) -> None:
+        files.settle(tmp_path)
+        with pytest.raises(OSError, match="nothing"):
+            files.settle(tmp_path / "nothing")
