@@ -163,10 +163,10 @@ def new_host(
         root = home / "root"
         mount("-t", "proc", "proc", on=root / "proc")
         mount("-t", "tmpfs", "-o", "mode=0755,size=1m", "tmpfs", on=root / "dev")
-        _make_devices(root / "dev")
+        make_devices(root / "dev")
         if like is not None:
             return Host(root, like.kernel, layers)
-        _bring_collection(root)
+        bring_collection(root)
         kernel = next((root / "lib/modules").iterdir()).name
         return Host(root, kernel, layers)
 
@@ -267,7 +267,7 @@ def archived_modules(host: Host) -> set[str]:
         return {Path(name).name for name in archive.getnames() if "/module/" in name}
 
 
-def _make_devices(directory: Path) -> None:
+def make_devices(directory: Path) -> None:
     """Make the devices that every program expects; this machine's /dev is kept out of reach."""
     for name, minor in (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)):
         os.mknod(directory / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
@@ -277,7 +277,7 @@ def _make_devices(directory: Path) -> None:
     (directory / "shm").mkdir()
 
 
-def _bring_collection(root: Path) -> None:
+def bring_collection(root: Path) -> None:
     """Put the collection and Ansible's module_utils where the modules' Python finds them."""
     target = root / "opt/gpufleet"
     plugins = target / "ansible_collections/gpufleet/p2p/plugins"

@@ -15,8 +15,9 @@ from pathlib import Path
 from .._host.files import atomic_write, remove
 from .dkms import DkmsPackage, DkmsTrees, failure
 from .initramfs import STATE_DIRECTORY, Initramfs, restore
-from .install import DESTINATIONS, Target, prune, prune_state, run_depmod
+from .install import Target, prune, prune_state
 from .removal import kernels_of, owned_files
+from .standby import DESTINATIONS, standby
 
 #: DKMS sources NAME.conf here after the package's own dkms.conf, and so does that (source.py).
 OVERRIDES = Path("/etc/dkms")
@@ -81,14 +82,12 @@ def disable(
 
 def _take_out(target: Target) -> None:
     owned = owned_files(target)
-    result = target.package.uninstall(target.kernel)
-    # DKMS finds an installed file by its modinfo version, so it leaves damaged ones behind.
-    left = [path for path in owned if path.is_file()]
-    for path in left:
-        path.unlink()
-    if left:
+    with standby([target.kernel], target.package.trees.install):
+        result = target.package.uninstall(target.kernel)
+        # DKMS finds an installed file by its modinfo version, so it leaves damaged ones behind.
+        for path in owned:
+            path.unlink(missing_ok=True)
         prune(target.modules, DESTINATIONS)
-        run_depmod(target.kernel)
     if target.package.is_active(target.kernel):
         raise failure(
             "dkms_uninstall_failed",

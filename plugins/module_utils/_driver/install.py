@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .._host.commands import run
 from .._host.errors import GpufleetError
 from .._host.files import atomic_write, remove_empty, sha256_of
 from .._host.state_file import read_state
@@ -29,11 +28,8 @@ from .identity import DRIVER_MODULES, modprobe_override, resolved_path
 from .initramfs import STATE_DIRECTORY
 from .manifest import Manifest, in_archive, recorded
 from .source import content_key
+from .standby import DESTINATIONS, run_depmod, standby
 
-#: Where DKMS installs to, by distribution; all of them outrank kernel/ in depmod's order.
-DESTINATIONS = ("updates/dkms", "updates", "extra")
-
-_DEPMOD_SECONDS = 300.0
 _INTERRUPTED = "an installation was interrupted"
 
 
@@ -214,7 +210,11 @@ def install(target: Target, manifest: Manifest) -> None:
     if recorded(target.package, target.kernel) != manifest:
         raise not_imported(target)
     with _journal(target):
-        result = target.package.install(target.kernel)
+        with standby([target.kernel], target.package.trees.install):
+            result = target.package.install(target.kernel)
+            if not _has_arrived(target, manifest):
+                # Before the standby ends: there is no moment without a whole driver.
+                _put_back(target, read_journal(target))
         left = [line for line in differences(target, manifest) if line != _INTERRUPTED]
         if left:
             raise failure(
@@ -223,8 +223,12 @@ def install(target: Target, manifest: Manifest) -> None:
                 want="every module of the build in place: " + "; ".join(left),
                 remedy="the previous modules are back; mend what DKMS names, then run again",
             )
-        # DKMS flushes nothing, and a power cut now would leave empty files behind their names.
-        os.sync()
+
+
+def _has_arrived(target: Target, manifest: Manifest) -> bool:
+    """Return whether every module of the build lies whole where DKMS installs to."""
+    found = {sha256_of(path) for path in destination_files(target)}
+    return found == {module.sha256 for module in manifest.modules}
 
 
 def not_imported(target: Target) -> InstallRefused:
@@ -271,7 +275,13 @@ def roll_back(target: Target) -> None:
     Raises:
         StateUnreadable: the journal is damaged; nothing was touched.
     """
-    journal = read_journal(target)
+    _put_back(target, read_journal(target))
+    run_depmod(target.kernel)
+    os.sync()
+    end_journal(target)
+
+
+def _put_back(target: Target, journal: Journal) -> None:
     before = [target.modules / name for name in journal.files]
     for path in destination_files(target):
         if path not in before:
@@ -286,9 +296,6 @@ def roll_back(target: Target) -> None:
     if journal.active:
         link.symlink_to(journal.active)
     prune(target.modules, DESTINATIONS)
-    run_depmod(target.kernel)
-    os.sync()
-    end_journal(target)
 
 
 def read_journal(target: Target) -> Journal:
@@ -339,11 +346,6 @@ def prune(base: Path, directories: tuple[str, ...]) -> None:
     """Remove those of the directories below ``base`` that are empty, as DKMS does."""
     for name in directories:
         remove_empty(base / name)
-
-
-def run_depmod(kernel: str) -> None:
-    """Write the kernel's module dependency files anew."""
-    run(["depmod", "-a", kernel], timeout=_DEPMOD_SECONDS)
 
 
 def _is_ours(target: Target, path: Path) -> bool:

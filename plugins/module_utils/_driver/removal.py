@@ -17,15 +17,14 @@ from .._host.files import sha256_of
 from .dkms import DkmsPackage, DkmsTrees, failure
 from .initramfs import STATE_DIRECTORY, Initramfs, restore
 from .install import (
-    DESTINATIONS,
     Target,
     destination_files,
     end_journal,
     prune,
     prune_state,
-    run_depmod,
 )
 from .manifest import module_file
+from .standby import DESTINATIONS, kernels_on_standby, standby
 
 
 def present_versions(name: str, trees: DkmsTrees) -> tuple[str, ...]:
@@ -54,15 +53,14 @@ def remove_version(
     package = DkmsPackage(name, version, trees or DkmsTrees())
     targets = [Target(package, kernel, state) for kernel in kernels_of(package, state)]
     owned = {target.kernel: owned_files(target) for target in targets}
-    result = package.remove_all() if package.is_added() else None
-    for target in targets:
-        left = [path for path in owned[target.kernel] if path.is_file()]
-        # DKMS finds an installed file by its modinfo version, so it leaves damaged ones behind.
-        for path in left:
-            path.unlink()
-        if left:
+    with standby([target.kernel for target in targets], package.trees.install):
+        result = package.remove_all() if package.is_added() else None
+        for target in targets:
+            # DKMS finds an installed file by its modinfo version, so it leaves damaged ones behind.
+            for path in owned[target.kernel]:
+                path.unlink(missing_ok=True)
             prune(target.modules, DESTINATIONS)
-            run_depmod(target.kernel)
+    for target in targets:
         if package.is_active(target.kernel):
             package.active_link(target.kernel).unlink()
         if target.journal.exists():
@@ -85,7 +83,7 @@ def kernels_of(package: DkmsPackage, state: Path) -> Sequence[str]:
     built = {path.parent.parent.name for path in package.state_directory.glob("*/*/module")}
     prefix = "installing-"
     dying = {path.stem[len(prefix) :] for path in state.glob(f"{prefix}*.json")}
-    return sorted(built | dying)
+    return sorted(built | dying | kernels_on_standby(package.trees.install))
 
 
 def owned_files(target: Target) -> tuple[Path, ...]:
