@@ -17,6 +17,8 @@ ARGS ?=
 
 # How long `make fuzz` goes on.
 FUZZ_SECONDS ?= 600
+# More arguments for `make faults`, e.g. FAULTS='--seconds 600' or FAULTS='--releases trixie'.
+FAULTS ?=
 
 VENV := .venv
 # What the environment follows from. A new content gives a new stamp, and so a new setup.
@@ -46,8 +48,8 @@ help: ## list the targets
 setup: packages-python $(STAMP) ## make .venv with the versions of constraints.txt
 
 # Root is needed only where a program is missing; the script says which, why and how.
-.PHONY: packages-python packages-lab packages-test
-packages-python packages-lab packages-test: packages-%:
+.PHONY: packages-python packages-lab packages-test packages-faults
+packages-python packages-lab packages-test packages-faults: packages-%:
 	@scripts/check-python "$(PYTHON)"
 	@scripts/install-system-packages "$(PYTHON)" $*
 
@@ -76,11 +78,11 @@ lab-destroy: setup ## stop the lab's virtual machines and remove their disks
 # --- the tests --------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup packages-lab packages-test ## every test there is; CI does exactly this (needs root)
+test: setup packages-lab packages-test packages-faults ## every test there is; CI does exactly this (needs root)
 	@scripts/run-tests lint pytest sanity molecule
 
 .PHONY: pytest
-pytest: setup packages-lab packages-test ## unit, packaging and integration in one run (needs root)
+pytest: setup packages-lab packages-test packages-faults ## unit, packaging and integration in one run (needs root)
 	$(PYTEST) tests/unit tests/fuzz tests/faults tests/packaging tests/integration
 
 .PHONY: lint
@@ -102,8 +104,13 @@ unit: setup packages-test ## tests of single parts: no root, seconds
 fuzz: setup ## damaged texts for every parser, FUZZ_SECONDS long (no root)
 	PYTHONPATH=tests $(WITH_VENV) python -m fuzz --seconds $(FUZZ_SECONDS)
 
+# Not part of `make test`, which injects a few of each kind. Goes on where an earlier run ended.
+.PHONY: faults
+faults: setup packages-lab packages-faults ## every fault on every release's guest, docs/faults.md (needs root)
+	PYTHONPATH=tests:src:collection $(WITH_VENV) python -m faults $(FAULTS)
+
 .PHONY: integration
-integration: setup packages-lab packages-test ## native builds, DKMS, GRUB on fake roots (needs root)
+integration: setup packages-lab packages-test packages-faults ## native builds, DKMS, GRUB on fake roots (needs root)
 	$(PYTEST) tests/integration
 
 .PHONY: packaging

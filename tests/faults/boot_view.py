@@ -47,11 +47,11 @@ class BootView:
 
 def boot_view(disk: Path, partition: str = PARTITION) -> BootView:
     """Return what GRUB would find on a raw disk."""
-    config = _grub(disk, "cat", f"{partition}{DIRECTORY}/grub.cfg")
+    config = grub(disk, "cat", f"{partition}{DIRECTORY}/grub.cfg")
     paths = [f"{DIRECTORY}/{name}" for name in ("grub.cfg", "grubenv", "custom.cfg")]
     paths += loaded_files(config or "")
     return BootView(
-        tuple((path, _grub(disk, "crc", f"{partition}{path}")) for path in dict.fromkeys(paths))
+        tuple((path, grub(disk, "crc", f"{partition}{path}")) for path in dict.fromkeys(paths))
     )
 
 
@@ -60,7 +60,8 @@ def loaded_files(config: str) -> Sequence[str]:
     return list(dict.fromkeys(_LOADED.findall(config)))
 
 
-def _grub(disk: Path, command: str, path: str) -> str | None:
+def grub(disk: Path, command: str, path: str) -> str | None:
+    """Return what a command of grub-fstest says about a file of the disk; None if it fails."""
     try:
         result = run(["grub-fstest", str(disk), command, path], timeout=_SECONDS)
     except (CommandFailed, CommandTimedOut):

@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import (
 
 SCHEMA = 1
 PRODUCT = "product"
+DISK = "disk"
+BOOT = "boot"
 #: Drivers that a host may be found with, and be called kept.
 KEPT = ("old", "new")
 
@@ -42,6 +44,8 @@ class Outcome:
         driver: old, new, mixed, or none loaded; empty for a host that was not reached.
         detail: what the console or the run showed, in a few words.
         seconds: what the fault took, judgement included.
+        judged: how the host was judged: ``disk`` by what its disk holds, without a boot, or
+            ``boot`` by booting it.
         healed: whether running site.yml again brought the host to verified; None if not tried.
     """
 
@@ -54,6 +58,7 @@ class Outcome:
     driver: str
     detail: str
     seconds: float
+    judged: str
     healed: bool | None = None
 
     @property
@@ -90,7 +95,15 @@ class Record:
             "reruns_that_did_not_heal": sum(one.healed is False for one in product),
             "control_faults": len(controls),
             "controls_lost": sum(one.lost for one in controls),
+            "booted": sum(one.judged == BOOT for one in self.outcomes),
         }
+
+    def begin(self, release: str, product: str) -> None:
+        """Note which product is run on a release; what is recorded of another one is forgotten."""
+        run = {"release": release, "product": product}
+        if run not in self.runs:
+            self.runs = [old for old in self.runs if old["release"] != release] + [run]
+            self.outcomes = [one for one in self.outcomes if one.release != release]
 
     def write(self, path: Path) -> None:
         """Write the record; a reader sees the former or this one, whole."""

@@ -23,6 +23,7 @@ KEPT = Outcome(
     driver="old",
     detail="",
     seconds=61.5,
+    judged="disk",
 )
 UNREACHED = replace(KEPT, id="a/update_grub/bookworm/1", subject="update_grub", reached=False)
 BARE = replace(KEPT, id="b/product/trixie/1", kind="b", release="trixie", driver="none")
@@ -42,7 +43,7 @@ def test_lost_is_unreachable_or_without_either_driver(
 
 
 def test_the_summary_counts_product_and_controls_apart() -> None:
-    record = Record([KEPT, UNREACHED, BARE, replace(KEPT, id="x", healed=False)])
+    record = Record([KEPT, UNREACHED, BARE, replace(KEPT, id="x", judged="boot", healed=False)])
     assert record.summary() == {
         "faults": 3,
         "kinds": 2,
@@ -52,13 +53,23 @@ def test_the_summary_counts_product_and_controls_apart() -> None:
         "reruns_that_did_not_heal": 1,
         "control_faults": 1,
         "controls_lost": 1,
+        "booted": 1,
     }
+
+
+def test_what_another_product_did_on_a_release_is_forgotten() -> None:
+    record = Record([KEPT, BARE], [{"release": "bookworm", "product": "one"}])
+    record.begin("bookworm", "one")
+    assert record.outcomes == [KEPT, BARE]
+    record.begin("bookworm", "two")
+    assert record.outcomes == [BARE]
+    assert record.runs == [{"release": "bookworm", "product": "two"}]
 
 
 def test_a_record_is_read_back_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     assert read_record(path) == Record()
-    record = Record([KEPT, UNREACHED], [{"seed": 7}])
+    record = Record([KEPT, UNREACHED], [{"release": "bookworm", "product": "one"}])
     record.write(path)
     again = read_record(path)
     assert again == record
