@@ -14,7 +14,6 @@ from pathlib import Path
 from . import grub_trial_entry
 from .bls_entry import ENTRIES, OPTIONS, BlsEntry, parse_entry
 from .cmdline import wanted
-from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import Trial
 from .options_record import appended
 
@@ -52,7 +51,7 @@ def render(default: BlsEntry, options: str, trial: Trial) -> bytes:
     counts. Everything else is as in the default entry, but for the title.
     """
     words = [parameter.text for parameter in wanted(trial.parameters)]
-    words += [f"{TOKEN_PARAMETER}={trial.token}", f"panic={trial.panic_seconds}"]
+    words += trial.own_texts
     text = default.with_value(OPTIONS, appended(options, words))
     title = default.value(_TITLE)
     if title is not None:

@@ -26,7 +26,6 @@ from .efi_variables import (
     loader_variable,
     writing_obstacle,
 )
-from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import (
     BootConfigurationRefused,
     Step,
@@ -74,8 +73,7 @@ def render(entry: BootEntry, trial: Trial, old: Sequence[Sequence[Parameter]]) -
     parameters, its token and ``panic=``.
     """
     words = words_of(wanted(trial.parameters))
-    # panic= comes last, so that it is the one that counts.
-    words += [f"{TOKEN_PARAMETER}={trial.token}", f"panic={trial.panic_seconds}"]
+    words += trial.own_texts
     options = with_words(without_words(entry.options, *map(words_of, old)), words)
     text = _DROPPED.sub("", entry.with_options(options).text)
     titled = _TITLE.sub(lambda match: f"title      gpufleet trial of {match[1]}", text, count=1)

@@ -9,14 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .._host.kernel import TRIAL_PARAMETER
 from . import grub_environment
 from .cmdline import wanted
 from .grub_config import replaced_span, spliced
 from .grub_script import Entry, Script, quote
 from .interface import BootConfigurationRefused, Trial, TrialRefused
 
-TOKEN_PARAMETER = TRIAL_PARAMETER
 _IDENTITY = "gpufleet-trial-"
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 _BEGIN = b"\n### BEGIN gpufleet trial entry (removed by boot_trial) ###\n"
@@ -94,9 +92,7 @@ def render(entry: Entry, script: Script, trial: Trial, old_words: Sequence[str])
             remedy="set GRUB_DEFAULT in /etc/default/grub to a generated entry and run update-grub",
         )
     texts = [parameter.text for parameter in wanted(trial.parameters)]
-    # panic= comes last, so that it is the one that counts.
-    texts += [f"{TOKEN_PARAMETER}={trial.token}", *trial.watchdog_texts]
-    texts.append(f"panic={trial.panic_seconds}")
+    texts += trial.own_texts
     edits = [
         (title.start, title.end, quote(f"gpufleet trial of {entry.title.replace(chr(39), '')}")),
         (identity.start, identity.end, quote(identity_of(trial.token))),

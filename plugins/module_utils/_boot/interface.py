@@ -13,6 +13,7 @@ from typing import Protocol
 
 from .._host.errors import GpufleetError
 from .._host.files import FileChange, remove_empty
+from .._host.kernel import TRIAL_PARAMETER
 from .._host.watchdog import PARAMETER as WATCHDOG_PARAMETER
 from .cmdline import CommandLine, Parameter
 from .conflicts import Conflict
@@ -83,10 +84,14 @@ class Trial:
     watchdog_seconds: int = 0
 
     @property
-    def watchdog_texts(self) -> tuple[str, ...]:
-        """The kernel parameter that has systemd use the watchdog; to stand behind the token."""
+    def own_texts(self) -> tuple[str, ...]:
+        """What the trial's entry has behind its parameters: token, watchdog, and panic=.
+
+        panic= comes last, so that it is the one that counts.
+        """
         seconds = self.watchdog_seconds
-        return (f"{WATCHDOG_PARAMETER}={seconds}",) if seconds else ()
+        watchdog = (f"{WATCHDOG_PARAMETER}={seconds}",) if seconds else ()
+        return (f"{TRIAL_PARAMETER}={self.token}", *watchdog, f"panic={self.panic_seconds}")
 
 
 class Step(Protocol):

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._host.files import mode_of, read_bytes, read_text
+from .._host.kernel import TRIAL_PARAMETER
 from . import boot_entry_trial, conflicts
 from .boot_entry import BootEntry
 from .boot_menu import Menu, read_menu
 from .cmdline import CommandLine, Parameter, parse
 from .efi_variables import Bootctl, OneShotTool, loader_variable
-from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import (
     BootConfigurationRefused,
     BootLoader,
@@ -257,7 +257,7 @@ class SystemdBoot(BootLoader):
         line = parse(read_text(self.root / "proc/cmdline") or "")
         others = parse(self._base().decode("utf-8", "surrogateescape"))
         ours = [parameter for run in record.runs for parameter in run]
-        return bool(line.having(TOKEN_PARAMETER)) or any(
+        return bool(line.having(TRIAL_PARAMETER)) or any(
             parameter.same_as(mine)
             for parameter in line.parameters
             for mine in ours

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from .._host.files import read_bytes, read_text
 from .._host.foreign_text import parse_json
-from .._host.kernel import read_boot_id
+from .._host.kernel import TRIAL_PARAMETER, read_boot_id
 from .._host.watchdog import read_watchdog
 from .cmdline import CommandLine, Parameter, format_parameter, parse
-from .grub_trial_entry import TOKEN_PARAMETER
 from .interface import STATE_DIRECTORY, BootLoader, StateFile, Step, Trial
 
 RECORD = STATE_DIRECTORY / "trial.json"
@@ -53,9 +52,9 @@ class Running:
 def read_running(root: Path = Path("/")) -> Running:
     """Read /proc/cmdline and the boot's random id."""
     line = parse(read_text(root / "proc/cmdline") or "").without(["BOOT_IMAGE", "initrd"])
-    token = line.value_of(TOKEN_PARAMETER)
+    token = line.value_of(TRIAL_PARAMETER)
     if token is not None:
-        position = [parameter.key for parameter in line.parameters].index(TOKEN_PARAMETER)
+        position = [parameter.key for parameter in line.parameters].index(TRIAL_PARAMETER)
         line = CommandLine(line.parameters[:position], line.for_init)
     return Running(line, token, read_boot_id(root))
 

@@ -38,8 +38,8 @@ def trial_possible(facts: Facts, intent: Intent) -> Gate:
         note = "" if watchdog else "a trial boot that hangs stays so until its power is cycled"
         return Gate("trial_possible", True, f"{loader['name']} can; {safety}", want, note=note)
     read = loader.get("trial_reason") or "unknown: no supported boot loader"
-    if _in_force(facts, intent):
-        note = "not needed: the kernel parameters are in force already"
+    if _in_force(facts, intent) and not (intent.trial_boot and _driver_is_new(facts, intent)):
+        note = "not needed: the kernel parameters are in force already, and no driver is tried"
         return Gate("trial_possible", True, read, want, note=note)
     if not intent.trial_boot and loader["name"] is not None:
         note = "given up by p2p_trial_boot: the default entry changes at once"
@@ -49,8 +49,8 @@ def trial_possible(facts: Facts, intent: Intent) -> Gate:
         False,
         read,
         want,
-        remedy="mend what was read, such as by moving /boot to a plain ext4 partition; or change"
-        " the default entry at once (p2p_trial_boot: false), with a console at hand",
+        remedy="mend what was read, such as by moving /boot to a plain ext4 partition; or do"
+        " without a trial (p2p_trial_boot: false), with a console at hand",
     )
 
 
@@ -101,6 +101,19 @@ def disk_space(facts: Facts, intent: Intent) -> Gate:
         remedy=f"free space below {', '.join(short)}; old kernels are the usual reason"
         if short
         else "",
+    )
+
+
+def _driver_is_new(facts: Facts, intent: Intent) -> bool:
+    """Whether a driver is to be installed that DKMS has not in the running kernel: it is tried."""
+    if intent.driver_version is None:
+        return False
+    kernel = facts["kernel"]["release"]
+    return not any(
+        entry["version"] == intent.driver_version
+        and entry["kernel"] == kernel
+        and entry["status"] == "installed"
+        for entry in facts["dkms"]["modules"] or ()
     )
 
 

@@ -256,9 +256,24 @@ def test_a_trial_that_is_given_up_needs_a_known_boot_loader_all_the_same() -> No
 
 @pytest.mark.parametrize("name", ["boot_loader_supported", "trial_possible"])
 def test_no_boot_loader_is_needed_where_parameters_hold(name: str) -> None:
-    answer = ask(name, boot_loader=no_loader(), kernel__cmdline="ro iommu=pt")
+    answer = ask(name, IOMMU_ONLY, boot_loader=no_loader(), kernel__cmdline="ro iommu=pt")
     assert answer.passed
     assert "in force" in answer.note
+
+
+def test_a_new_driver_is_tried_also_where_parameters_hold() -> None:
+    host: dict[str, Any] = {"boot_loader": no_loader(), "kernel__cmdline": "ro iommu=pt"}
+    assert not ask("trial_possible", **host).passed
+    assert ask("trial_possible", replace(DRIVER, trial_boot=False), **host).passed
+    installed = {
+        "module": "gpufleet-nvidia",
+        "version": DRIVER.driver_version,
+        "kernel": RELEASE,
+        "status": "installed",
+    }
+    assert ask("trial_possible", dkms__modules=[installed], **host).passed
+    other = {**installed, "version": "535.261.03"}
+    assert not ask("trial_possible", dkms__modules=[other], **host).passed
 
 
 @pytest.mark.parametrize("cmdline", ["ro iommu=off", "amd_iommu=off ro"])
