@@ -47,8 +47,8 @@ def held_trials(root: Path) -> list[Path]:
 def render(default: BlsEntry, options: str, trial: Trial) -> bytes:
     """Return the file of the entry that boots ``default`` with ``options`` and the trial's.
 
-    The trial's are its parameters, its token, and ``panic=`` last, so that it is the one that
-    counts. Everything else is as in the default entry, but for the title.
+    The trial's are its parameters, its token, the watchdog's time, and ``panic=`` last, so that it
+    is the one that counts. Everything else is as in the default entry, but for the title.
     """
     words = [parameter.text for parameter in wanted(trial.parameters)]
     words += trial.own_texts

@@ -142,6 +142,8 @@ def cannot_hold(loader: BootLoader) -> Finding:
     remedies = {
         "proxmox_systemd_boot": "choose a kernel: proxmox-boot-tool kernel pin RELEASE",
         "proxmox_grub": "choose a kernel: proxmox-boot-tool kernel pin RELEASE",
+        "grub_bls": "choose a kernel: grubby --set-default=/boot/vmlinuz-RELEASE",
+        "grub_mkconfig": "choose a kernel: GRUB_DEFAULT in /etc/default/grub, then grub-mkconfig",
         "kernelstub": "choose a kernel: bootctl set-default Pop_OS-oldkern.conf",
     }
     return Finding(

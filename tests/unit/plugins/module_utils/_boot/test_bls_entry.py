@@ -14,7 +14,9 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.bls_entry impor
     parse_entry,
     read_entries,
 )
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.bls_trial import render
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.grub_script import read_words
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import Trial
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +118,12 @@ def test_another_value_changes_nothing_else(data: bytes, value: str) -> None:
 def test_variables(text: str, expanded: str) -> None:
     words = [word.text for word in read_words(expand(text, {"kernelopts": "root=x ro "}))]
     assert words == expanded.split()
+
+
+def test_a_trial_has_the_watchdog_behind_its_token_and_panic_last() -> None:
+    trial = Trial("0123456789abcdef", ("iommu=pt",), 30, "boot", "2026-01-01", watchdog_seconds=60)
+    entry = parse_entry(NAME, b"title Fedora Linux\noptions root=x ro\nlinux /vmlinuz\n")
+    assert render(entry, "root=x ro", trial) == (
+        b"title gpufleet trial of Fedora Linux\noptions root=x ro iommu=pt"
+        b" gpufleet.trial=0123456789abcdef systemd.watchdog_sec=60 panic=30\nlinux /vmlinuz\n"
+    )
