@@ -70,7 +70,7 @@ def render(entry: BootEntry, trial: Trial, old: Sequence[Sequence[Parameter]]) -
 
     Everything of the default entry is kept as written, but for title and sort-key, and in its
     options gpufleet's old words (one run of ``old``), which give way to the trial's
-    parameters, its token and ``panic=``.
+    parameters, its token, the watchdog's time and ``panic=``.
     """
     words = words_of(wanted(trial.parameters))
     words += trial.own_texts

@@ -101,6 +101,21 @@ def test_tried_confirmed_and_taken_back(host: SystemdBootHost) -> None:
     assert remove(host) == []
 
 
+def test_a_trial_has_systemd_use_the_watchdog(host: SystemdBootHost) -> None:
+    host.write("sys/class/watchdog/watchdog0/identity", "i6300ESB timer\n")
+    host.write("sys/class/watchdog/watchdog0/state", "inactive\n")
+    host.write("usr/lib/systemd/systemd", "systemd.watchdog_sec\0")
+    planned = try_it(host)
+    apply_in_order(planned.steps)
+    host.reboot()
+    assert host.command_line().endswith(
+        f"iommu=pt gpufleet.trial={planned.token} systemd.watchdog_sec=60 panic=30"
+    )
+    apply_in_order(plan.plan_confirmed(host.observe(), planned.token).steps)
+    host.reboot()
+    assert host.booted() == NEW
+
+
 def test_a_failed_trial_leaves_the_old_default(host: SystemdBootHost) -> None:
     pristine = host.tree()
     planned = try_it(host)
