@@ -33,11 +33,11 @@ from .scratch import open_scratch
 
 _INSIDE = "GPUFLEET_FAULTS_NAMESPACE"
 _RECORD = Path(__file__).with_name("last_record.json")
-_WORKERS = 3
+_WORKERS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 if the product lost no host."""
+    """Run the command line; return 0, 1 if the product lost a host, or 2 if the run failed."""
     options = _parser().parse_args(arguments)
     if options.table:
         print(table(read_record(options.record).outcomes))
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Two runs would take each other's disks away.
         with exclusive(options.home / "lock"):
-            _inject_all(options, record)
+            failed = _inject_all(options, record)
     except GpufleetError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return 2
@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record.write(options.record)
     print(table(record.outcomes))
     print(record.summary())
+    if failed:
+        print(f"{failed} faults could not be injected", file=sys.stderr)
+        return 2
     return 1 if record.summary()["hosts_lost"] else 0
 
 
@@ -86,7 +89,8 @@ def _enter_namespace(arguments: Sequence[str] | None) -> None:
     os.execvpe(words[0], words, {**os.environ, _INSIDE: "1"})
 
 
-def _inject_all(options: argparse.Namespace, record: Record) -> None:
+def _inject_all(options: argparse.Namespace, record: Record) -> int:
+    """Inject what is not recorded yet; return how many faults could not be injected."""
     scratch = open_scratch(options.home)
     deadline = time.monotonic() + options.seconds
     product = product_key()
@@ -112,6 +116,7 @@ def _inject_all(options: argparse.Namespace, record: Record) -> None:
                     running.add(pool.submit(one.inject, bool(options.boot)))
                 while running:
                     running = _collect(running, record, show, options.record)
+        return show.failed
 
 
 def _to_boot(planned: Iterator[Planned], record: Record, number: int) -> Iterator[Planned]:
@@ -134,6 +139,11 @@ def _collect(
 ) -> set[Future[Outcome]]:
     finished, rest = wait(running, return_when=FIRST_COMPLETED)
     for future in finished:
+        failure = future.exception()
+        if failure is not None:
+            # No outcome: the same fault is tried again by the next run.
+            show.fail(failure)
+            continue
         outcome = future.result()
         record.add(outcome)
         show.end(outcome)
@@ -156,6 +166,7 @@ class _Show:
         )
         self._task = self._progress.add_task("", total=None, lost="")
         self._lost = {True: 0, False: 0}
+        self.failed = 0
 
     def __enter__(self) -> _Show:
         self._progress.start()
@@ -171,6 +182,11 @@ class _Show:
     def begin(self, planned: Planned) -> None:
         """Tell which fault is injected."""
         self._progress.update(self._task, description=f"{planned.kind} of {planned.subject}")
+
+    def fail(self, failure: BaseException) -> None:
+        """Tell of a fault that could not be injected or judged."""
+        self.failed += 1
+        self._console.log(f"NOT INJECTED {failure!r}", markup=False)
 
     def end(self, outcome: Outcome) -> None:
         """Count an outcome."""

@@ -25,6 +25,7 @@ ROOT_START = 1 << 20
 #: A file system of memory in the run's own namespace, and the same in every guest's root.
 NODES = Path("/mnt")
 _DYING_SECONDS = 0.05
+_TRIES = 100
 
 
 @contextlib.contextmanager
@@ -46,7 +47,16 @@ def mounted(device: str, point: Path, options: str) -> Iterator[Path]:
     try:
         yield point
     finally:
-        run(["umount", "--recursive", str(point)])
+        _unmount(point)
+
+
+def _unmount(point: Path) -> None:
+    """Unmount a directory and what lies below it, as soon as nothing is busy there any more."""
+    for _ in range(_TRIES):
+        if run(["umount", "--recursive", str(point)], check=False).rc == 0:
+            return
+        time.sleep(_DYING_SECONDS)
+    run(["umount", "--recursive", str(point)])
 
 
 @contextlib.contextmanager
@@ -77,7 +87,7 @@ def entered(disk: Path, point: Path, cmdline: str = "") -> Iterator[Host]:
         make_devices(root / "dev")
         by_uuid = root / "dev/disk/by-uuid"
         by_uuid.mkdir(parents=True)
-        uuid = run(["blkid", "-o", "value", "-s", "UUID", device]).stdout.strip()
+        uuid = run(["blkid", "--probe", "-o", "value", "-s", "UUID", device]).stdout.strip()
         (by_uuid / uuid).symlink_to(node)
         facts = root / "run/faults"
         facts.mkdir()

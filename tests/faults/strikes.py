@@ -10,6 +10,7 @@ it. What fails then may fail; what counts is what the disk boots afterwards.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -85,7 +86,7 @@ def full_directory(kind: str, place: str, left: int) -> Fault:
         run(["mkfs.ext4", "-q", "-F", "-m", "0", "-d", str(directory), str(image)], timeout=300)
         device = run(["losetup", "--find", "--show", str(image)]).stdout.strip()
         os.mknod(node, 0o60600, Path(device).stat().st_rdev)
-        uuid = run(["blkid", "-o", "value", "-s", "UUID", device]).stdout.strip()
+        uuid = run(["blkid", "--probe", "-o", "value", "-s", "UUID", device]).stdout.strip()
         (host.root / "dev/disk/by-uuid" / uuid).symlink_to(node)
         run(["mount", "-t", "ext4", str(node), str(directory)])
         try:
@@ -217,7 +218,15 @@ case "$target" in *{module}.ko) : > "$target" ;; esac
 
 
 def catalogue() -> Iterator[Fault]:
-    """Yield every fault that is injected into a step, the widest choice of kinds first."""
+    """Yield every fault that is injected into a step: one of each kind, then another of each."""
+    kinds: dict[str, list[Fault]] = {}
+    for fault in _all_faults():
+        kinds.setdefault(fault.kind, []).append(fault)
+    for round_ in itertools.zip_longest(*kinds.values()):
+        yield from (fault for fault in round_ if fault is not None)
+
+
+def _all_faults() -> Iterator[Fault]:
     rooms = (0, 8_192, 12_288, 24_576, 65_536, 2_097_152)
     for number, left in enumerate(rooms):
         yield full_root(left)
