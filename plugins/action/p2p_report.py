@@ -47,8 +47,9 @@ class ActionModule(ActionBase):
         records = report_page.complete(known, given["hosts"], given["lost"])
         for record in records if given["records"] is None else ():
             # A host that was lost has no record of its own, and may be drained all the same.
-            if "drain" not in record:
-                record["drain"] = drain_of(variables.raw_get(record["host"]))
+            drained = drain_of(variables.raw_get(record["host"])) if "drain" not in record else None
+            if drained is not None:
+                record["drain"] = drained
         page = ""
         if given["in_check_mode"] or not self._task.check_mode:
             try:
