@@ -117,10 +117,10 @@ def _usual_places(kernel: str, install_tree: Path) -> Iterator[str]:
     """Yield lines of depmod.d for the modules that lie where a copy would have the same rank."""
     tree = install_tree / kernel
     places: dict[str, list[str]] = {name: [] for name in DRIVER_MODULES}
-    for directory, _, files in os.walk(tree):
+    for directory, _folders, files in os.walk(tree):
         place = str(Path(directory).relative_to(tree))
         for file in files:
-            name, dot, _ = file.partition(".ko")
+            name, dot, _compression = file.partition(".ko")
             if dot and name in places and place != DIRECTORY:
                 places[name].append(place)
     # A pattern: what a kernel's release has besides letters and digits stands for itself.

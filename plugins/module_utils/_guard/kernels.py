@@ -17,6 +17,7 @@ from .._boot.detect import detect
 from .._boot.grub_debian import GrubDebian
 from .._boot.interface import BootLoader, BootLoaderUnsupported, Step
 from .._boot.kernel_default import KernelDefault
+from .._boot.kernelstub import Kernelstub
 from .._boot.systemd_boot import SystemdBoot
 from .._boot.systemd_boot_kernel import SystemdBootKernel
 from .._driver.disabling import is_held_off
@@ -57,7 +58,9 @@ def holder_of(loader: BootLoader) -> KernelDefault | SystemdBootKernel | None:
     if isinstance(loader, GrubDebian):
         return KernelDefault(loader)
     # kernelstub, which derives from it, has no entry for each kernel.
-    return SystemdBootKernel(loader) if type(loader) is SystemdBoot else None
+    if isinstance(loader, SystemdBoot) and not isinstance(loader, Kernelstub):
+        return SystemdBootKernel(loader)
+    return None
 
 
 def look(package: str, root: Path = Path("/"), loader: BootLoader | None = None) -> Look:
