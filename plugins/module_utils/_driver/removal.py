@@ -31,7 +31,8 @@ def present_versions(name: str, trees: DkmsTrees) -> tuple[str, ...]:
     """Return the versions of the package of which anything is on the host, whole or not."""
     found = {path.parent.name for path in (trees.state / name).glob("*/source")}
     found |= {path.parent.name for path in (trees.state / name).glob("*/build")}
-    found |= {path.parent.parent.name for path in (trees.state / name).glob("*/*/*/module")}
+    # VERSION/KERNEL/ARCHITECTURE/module
+    found |= {path.parents[2].name for path in (trees.state / name).glob("*/*/*/module")}
     found |= {path.name[len(name) + 1 :] for path in trees.source.glob(f"{name}-[0-9]*")}
     return tuple(sorted(found))
 

@@ -64,8 +64,10 @@ class TestBuilder:
         result = builder.module("dkms_module", **{**EXPORT, "source": "/srv/source.tar.gz"})
         assert not result["changed"]
 
-    def test_without_the_patch_it_is_another_build(self, builder: Host) -> None:
-        result = builder.module("dkms_module", check_mode=True, **{**EXPORT, "patches": []})
+    def test_with_another_patch_it_is_another_build(self, builder: Host) -> None:
+        # One that no other test builds: they share the builder.
+        patches = [*EXPORT["patches"], "/srv/patches/panic-on-load.patch"]
+        result = builder.module("dkms_module", check_mode=True, **{**EXPORT, "patches": patches})
         assert result["changed"]
         assert result["actions"][0].startswith("build ")
 
