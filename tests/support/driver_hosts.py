@@ -59,6 +59,7 @@ class Host:
         """Run a command inside; return what it printed."""
         result = subprocess.run(
             ["chroot", str(self.root), *words],
+            env=_host_environment(),
             input=stdin,
             capture_output=True,
             text=True,
@@ -108,6 +109,12 @@ class Host:
     def installed(self, name: str) -> Path:
         """Return the file that modprobe would load, below the host's root."""
         return self.path(self.run("modinfo", "-k", self.kernel, "-n", name).strip())
+
+
+def _host_environment() -> dict[str, str]:
+    """Return what a command on a host has: nothing of a make that runs the tests."""
+    ours = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def cache_directory() -> Path:

@@ -18,7 +18,7 @@ HOME = Path("~/.cache/gpufleet/faults").expanduser()
 def test_the_product_loses_no_host_where_the_controls_do(tmp_path: Path) -> None:
     record = tmp_path / "record.json"
     words = [sys.executable, "-m", "faults", "--fast", "--releases", "bookworm"]
-    words += ["--seconds", "600", "--record", str(record), "--home", str(HOME)]
+    words += ["--seconds", "240", "--record", str(record), "--home", str(HOME)]
     path = os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "src", "collection"))
     run = subprocess.run(
         words,
