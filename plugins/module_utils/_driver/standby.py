@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .._host.commands import run
-from .._host.files import atomic_write, remove, sync_directory
+from .._host.files import atomic_write, remove, remove_empty, sync_directory
 from .identity import DRIVER_MODULES, resolved_path
 
 #: Below a kernel's module directory; not among those that depmod prefers by itself.
@@ -68,6 +68,7 @@ def end(kernels: Sequence[str], install_tree: Path = Path("/lib/modules")) -> No
     for kernel in kernels:
         shutil.rmtree(install_tree / kernel / DIRECTORY, ignore_errors=True)
     remove(CONFIGURATION)
+    remove_empty(CONFIGURATION.parent)
     # Where there is no other file, it was a copy that was named again.
     _index(kernels)
 

@@ -72,7 +72,7 @@ def test_the_former_modules_are_found_until_the_new_ones_are_there(host: Path) -
         assert places(host) == {standby.DIRECTORY}
     assert places(host) == {OURS}
     assert not (host / "lib/modules" / KERNEL / standby.DIRECTORY).exists()
-    assert not standby.CONFIGURATION.exists()
+    assert not standby.CONFIGURATION.parent.exists()
 
 
 def test_after_a_removal_the_stock_modules_are_found_and_not_the_copies(host: Path) -> None:
