@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.p2p.plugins.plugin_utils.guard_program import guard_program
-from ansible_collections.gpufleet.p2p.plugins.plugin_utils.pynvml_carrier import controller_pynvml
-from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_cache import made_once
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.guard_program import (
+    guard_program_sha256,
+    own_guard_program,
+)
 
 _FILE = "gpufleet-guard"
 
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if arguments.get("state", "present") == "present" and not arguments.get("program"):
-            arguments["program_sha256"] = made_once("guard-sha256", _checksum).decode("ascii")
+            arguments["program_sha256"] = guard_program_sha256()
         outcome = self._guard(arguments, task_vars)
         if outcome.get("program_wanted"):
             outcome = self._guard({**arguments, "program": self._transferred()}, task_vars)
@@ -50,15 +50,7 @@ class ActionModule(ActionBase):
         remote = str(shell.join_path(shell.tmpdir, _FILE))
         with tempfile.TemporaryDirectory(prefix="gpufleet-") as directory:
             local = Path(directory) / _FILE
-            local.write_bytes(_program())
+            local.write_bytes(own_guard_program())
             self._transfer_file(str(local), remote)
         self._fixup_perms2((shell.tmpdir, remote))
         return remote
-
-
-def _program() -> bytes:
-    return made_once("guard", lambda: guard_program(Path(controller_pynvml())))
-
-
-def _checksum() -> bytes:
-    return hashlib.sha256(_program()).hexdigest().encode("ascii")

@@ -13,6 +13,8 @@ description:
     them, NVIDIA driver and DKMS of a host, in one pass.
   - Changes nothing. What cannot be read is told as unknown (V(null)), not as a failure; so a host
     without a driver, without NVML or without GPUs has facts too.
+  - Ends a look of the guard (M(gpufleet.p2p.p2p_guard)) that is under way, because its copies would
+    pass for a program that uses the GPUs; its timer makes them again.
   - Some facts need root. Without it, ACS and the largest BAR size are unknown, and the processes
     of other users are not seen.
 options:
@@ -301,12 +303,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.p2p.plugins.module_utils._facts.collect import collect
+from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.own_look import end_own_look
 from ansible_collections.gpufleet.p2p.plugins.module_utils._module import main as run_module
 
 
 def gather(module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result: the host's facts under ``ansible_facts.p2p``."""
     given = module.params
+    end_own_look()
     facts = collect(gpu_match=given["gpu_match"], pynvml_source=given["pynvml_source"])
     return {"ansible_facts": {"p2p": facts}}
 

@@ -18,6 +18,8 @@ description:
   - Names the sets of GPUs that all reach each other, and the causes of what does not work.
   - Needs nothing on the target but the driver's own libraries; C(pynvml) travels with the module,
     CUDA is called through C(libcuda.so.1).
+  - Ends a look of the guard (M(gpufleet.p2p.p2p_guard)) that is under way, because its copies would
+    pass for a program that uses the GPUs; its timer makes them again.
   - Each pair is measured in a process of its own with a time limit, so that a transfer that hangs
     costs that pair and nothing else.
   - A bad verdict does not fail the module; it fails only where it cannot measure.
@@ -94,6 +96,36 @@ options:
         measured - C(done) and C(total), how many pairs are measured and how many there are to
         measure. For programs that show how far it is; nothing is written by default.
     type: path
+  lock:
+    description:
+      - Hold the host's lock, as M(gpufleet.p2p.host_lock) does, while it is measured; an empty
+        value takes every default. Without it no lock is taken.
+    type: dict
+    suboptions:
+      run:
+        description:
+          - Identity of the run. The action plugin makes it.
+        type: str
+        required: true
+      holder:
+        description:
+          - The run for people.
+        type: str
+        required: true
+      lease_seconds:
+        description:
+          - After so long another run may take the lock over.
+        type: int
+        default: 3600
+      supersedes:
+        description:
+          - A run that is known to be dead. The action plugin finds it out.
+        type: str
+      break_lock:
+        description:
+          - Take the lock of any run.
+        type: bool
+        default: false
   pynvml_source:
     description:
       - C(pynvml.py), compressed by zlib and in base64; the action plugin sets it.
@@ -146,6 +178,16 @@ groups:
   elements: list
   returned: success
   sample: [[0, 1], [2, 3]]
+lock:
+  description:
+    - How the host was held - C(action) as M(gpufleet.p2p.host_lock) tells it, its C(boot_id),
+      and the controller's time (C(at)).
+  type: dict
+  returned: when O(lock) was given
+  sample:
+    action: acquired
+    boot_id: 3c1f6f0e-5a53-4b0e-9a35-0d6c1f3f7f52
+    at: "2026-11-23T09:30:00Z"
 causes:
   description: Why pairs do not work or are slow.
   type: list
@@ -333,6 +375,9 @@ from typing import TYPE_CHECKING, Any, Callable
 from ansible_collections.gpufleet.p2p.plugins.module_utils import _module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._driver.identity import loaded_module
 from ansible_collections.gpufleet.p2p.plugins.module_utils._gpu.nvml import open_nvml
+from ansible_collections.gpufleet.p2p.plugins.module_utils._guard.own_look import end_own_look
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.kernel import read_boot_id
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.lock import LockRequest, held
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.pci import DEFAULT_GPU_MATCH
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.options import Options
 from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.result import Driver
@@ -342,6 +387,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._p2p.verdict import T
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+_ROOT = Path("/")
 _ARGUMENTS: dict[str, Any] = {
     "gpu_match": {"type": "list", "elements": "str", "default": list(DEFAULT_GPU_MATCH)},
     "devices": {"type": "list", "elements": "str", "default": []},
@@ -361,6 +407,16 @@ _ARGUMENTS: dict[str, Any] = {
         },
     },
     "progress_path": {"type": "path"},
+    "lock": {
+        "type": "dict",
+        "options": {
+            "run": {"type": "str", "required": True},
+            "holder": {"type": "str", "required": True},
+            "lease_seconds": {"type": "int", "default": 3600},
+            "supersedes": {"type": "str"},
+            "break_lock": {"type": "bool", "default": False},
+        },
+    },
     # Not a secret, but too long for every log that an argument gets into.
     "pynvml_source": {"type": "str", "no_log": True},
 }
@@ -368,7 +424,15 @@ _ARGUMENTS: dict[str, Any] = {
 
 def verify_host(module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result; raises GpufleetError where nothing can be measured."""
-    given = module.params
+    lock = module.params["lock"]
+    if lock is None or module.check_mode:
+        return _verify(module.params)
+    with held(_ROOT, LockRequest(**lock, purpose="verify")) as outcome:
+        told = {"action": outcome.action, "boot_id": read_boot_id(_ROOT)}
+        return {**_verify(module.params), "lock": told}
+
+
+def _verify(given: dict[str, Any]) -> dict[str, Any]:
     expected = given["expected_build_id"]
     options = Options(
         gpu_match=tuple(given["gpu_match"]),
@@ -380,7 +444,8 @@ def verify_host(module: AnsibleModule) -> dict[str, Any]:
         expected_build_id=expected,
         thresholds=_thresholds(given["thresholds"]),
     )
-    loaded = loaded_module(Path("/"), "nvidia")
+    end_own_look(_ROOT)
+    loaded = loaded_module(_ROOT, "nvidia")
     build_id = None if loaded is None else loaded.build_id
     with open_nvml(given["pynvml_source"]) as nvml:
         driver = Driver(

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
+
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.pynvml_carrier import controller_pynvml
+from ansible_collections.gpufleet.p2p.plugins.plugin_utils.run_cache import made_once
 
 PLUGINS = Path(__file__).resolve().parents[1]
 
@@ -43,3 +47,25 @@ def guard_program(pynvml: Path, module_utils: Path = PLUGINS / "module_utils") -
         for name in sorted(members):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), members[name])
     return stream.getvalue()
+
+
+def own_guard_program() -> bytes:
+    """Return the program with this controller's pynvml, packed once in a run.
+
+    Raises:
+        AnsibleActionFail: as controller_pynvml.
+    """
+    return made_once("guard", lambda: guard_program(Path(controller_pynvml())))
+
+
+def guard_program_sha256() -> str:
+    """Return the checksum of that program, in hexadecimal.
+
+    Raises:
+        AnsibleActionFail: as controller_pynvml.
+    """
+
+    def checksum() -> bytes:
+        return hashlib.sha256(own_guard_program()).hexdigest().encode("ascii")
+
+    return made_once("guard-sha256", checksum).decode("ascii")

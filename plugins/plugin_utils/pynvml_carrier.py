@@ -65,13 +65,18 @@ class PynvmlCarrier(ActionBase):  # type: ignore[misc]  # Ansible has no type in
     ) -> dict[str, Any]:
         """Run the module and return its result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = {"pynvml_source": packed_pynvml(), **self._task.args}
+        return {**result, **self._executed(arguments, task_vars)}
+
+    def _executed(
+        self, arguments: dict[str, Any], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return the module's result."""
         asynchronous = self._task.async_val and not self._connection.has_native_async
-        result.update(
-            self._execute_module(
-                module_name=self.MODULE,
-                module_args={"pynvml_source": packed_pynvml(), **self._task.args},
-                task_vars=task_vars,
-                wrap_async=asynchronous,
-            )
+        outcome: dict[str, Any] = self._execute_module(
+            module_name=self.MODULE,
+            module_args=arguments,
+            task_vars=task_vars,
+            wrap_async=asynchronous,
         )
-        return result
+        return outcome

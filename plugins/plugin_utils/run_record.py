@@ -20,7 +20,6 @@ _READINGS = (
     "reboot_once_facts",
     "rollback_facts_after",
 )
-_LOCK = "p2p_lock_released"
 
 
 def utc_now() -> str:
@@ -45,7 +44,10 @@ def record_of(
     ready = said("p2p_record")
     if isinstance(ready, dict):
         return ready
-    lock, verified = branch(said(_LOCK)), branch(said("p2p_verify_result"))
+    verified, planned = branch(said("p2p_verify_result")), branch(said("p2p_plan_result"))
+    # Where nothing but the verification held the host, that tells of it.
+    released = branch(said("p2p_lock_released"))
+    lock = released if "boot_id" in released else branch(verified, "lock")
     outcome = said("p2p_outcome")
     if not outcome:
         if "boot_id" not in lock:
@@ -67,8 +69,8 @@ def record_of(
             "version": branch(plain(driver)).get("version"),
             "built": bool(branch(said("p2p_driver_compiled")).get("changed")),
             "installed": bool(branch(said("p2p_driver_installed")).get("changed")),
-            "build_id": said("p2p_driver_build_id") or None,
-            "manifest": said("p2p_driver_expected"),
+            "build_id": said("p2p_driver_build_id") or planned.get("build_id"),
+            "manifest": said("p2p_driver_expected") or planned.get("manifest"),
         },
         "reboot": {"count": max(len(boot_ids) - 1, 0), "boot_ids": boot_ids},
         "drain": drain_of(variables),

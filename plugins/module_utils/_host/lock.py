@@ -230,6 +230,20 @@ def release(root: Path, request: LockRequest, *, dry_run: bool = False) -> LockO
         return outcome
 
 
+@contextlib.contextmanager
+def held(root: Path, request: LockRequest) -> Iterator[LockOutcome]:
+    """Hold the host while the block runs; what the same run holds it for besides stays.
+
+    Raises:
+        HostLocked, LockBusy, OSError: as hold.
+    """
+    outcome = hold(root, request)
+    try:
+        yield outcome
+    finally:
+        release(root, request)
+
+
 def _write(path: Path, record: LockRecord) -> None:
     text = json.dumps(record.as_dict(), indent=2, sort_keys=True) + "\n"
     atomic_write(path, text.encode())

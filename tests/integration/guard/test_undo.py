@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ NOT_OURS = ("var/lib/dpkg/status-old", "var/lib/apt/", "var/lib/dpkg/lock")
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 PARAMETERS = ["iommu=pt"]
 KEYS = {"RMForceP2PType": "bar1"}
+#: What p2p_plan asks.
+PARTS = {"kernel_parameters", "libraries", "registry_keys", "running_driver", "guard"}
 #: What rollback calls, beside what it reads.
 UNDOING = [
     "dkms_module",
@@ -63,6 +66,19 @@ def put_on(host: Host) -> list[dict[str, Any]]:
     ]
 
 
+def left_to_do(host: Host) -> set[tuple[str, str]]:
+    """Return the steps that p2p_plan calls open, with their reasons."""
+    program = Path(host.path(GUARD["program"])).read_bytes()
+    result = host.module(
+        "p2p_plan",
+        parameters=PARAMETERS,
+        driver={"version": VERSION, "build_id": "9" * 40, "registry": KEYS},
+        guard={"program_sha256": hashlib.sha256(program).hexdigest()},
+    )
+    assert result.get("changed") is False, result
+    return {(step["step"], step["reason"]) for step in result["open"]}
+
+
 def rolled_back_modules() -> list[str]:
     """Return the modules that the role rollback calls with a state, in its order."""
     path = REPOSITORY / "roles/rollback/tasks/main.yml"
@@ -85,11 +101,18 @@ def test_installed_twice_then_undone_leaves_no_trace(
     host.path(f"{LIBRARIES}/libcuda.so.1").symlink_to(library.name)
     before, dkms = tree(host), host.run("dkms", "status")
 
+    assert {step for step, _reason in left_to_do(host)} == PARTS
     first = put_on(host)
     assert [r for r in first if not r.get("changed")] == []
     assert tree(host) != before
     again = put_on(host)
     assert not any(result["changed"] for result in again), again
+    # What is installed is in force after a restart, and is then to be verified.
+    assert left_to_do(host) == {
+        ("kernel_parameters", "they are not in force before a restart"),
+        ("running_driver", f"nvidia of build-id {'9' * 40} is to be installed and running"),
+        ("guard", "this state is to be verified and recorded"),
+    }
 
     order = rolled_back_modules()
     assert sorted(order) == UNDOING

@@ -41,15 +41,14 @@ DOUBLES = (
     "loaded_module",
     "p2p_facts",
     "p2p_guard",
+    "p2p_plan",
     "p2p_preflight",
     "p2p_verify",
     "restart",
-    "service",
 )
 #: In the roles: what would touch the machine that runs the tests, and what is there instead.
 REPLACED = {
     "ansible.builtin.reboot:": "gpufleet.p2p.restart:",
-    "ansible.builtin.systemd_service:": "gpufleet.p2p.service:",
     "path: /var/cache/gpufleet\n": 'path: "{{ host_folder }}/root/var/cache/gpufleet"\n',
 }
 #: Modules that run as they are, in the host's own root.

@@ -19,8 +19,8 @@ from ansible_collections.gpufleet.p2p.plugins.plugin_utils.report_values import 
 
 from support.staged_fleet.host_double import HostDouble
 
-#: These stand for modules of Ansible's own.
-_FOREIGN = ("restart", "service")
+#: This one stands for a module of Ansible's own.
+_FOREIGN = ("restart",)
 
 
 class ActionModule(ActionBase):

@@ -138,6 +138,22 @@ class HostDouble:
         }
         return {"passed": not busy, "gates": [gate]}
 
+    def p2p_plan(self, given: Result, _check: bool) -> Result:
+        """Tell which parts have something to do."""
+        state, running = self.state, self.state["running"]
+        wanted, driver, guard = given["parameters"], given.get("driver"), given.get("guard")
+        done = {
+            "kernel_parameters": state["default"] == running["parameters"] == wanted
+            and state["trial"] is None,
+            "registry_keys": driver is None
+            or state["keys"] == running["keys"] == driver["registry"],
+            "running_driver": driver is None
+            or running["build_id"] == state["installed"] == PATCHED,
+            "guard": guard is None or state["guarded"],
+        }
+        left = [{"step": step, "reason": "as the double has it"} for step in done if not done[step]]
+        return {"open": left, "verified_groups": [], "build_id": driver and PATCHED}
+
     def dkms_module(self, given: Result, check: bool) -> Result:
         """Install or remove the driver."""
         wanted = PATCHED if given["state"] == "installed" else STOCK
@@ -299,7 +315,7 @@ class HostDouble:
             check=False,
         )
 
-    def p2p_verify(self, _given: Result, _check: bool) -> Result:
+    def p2p_verify(self, given: Result, _check: bool) -> Result:
         """Judge the host by what it runs."""
         if self.state["processes"]:
             raise RuntimeError("gpus_busy")
@@ -308,8 +324,9 @@ class HostDouble:
         self.change("verified", lambda: None, check=False)
         verdict = "pass" if good and self.state["fault"] != "verdict" else "fail"
         pair = {"from": 0, "to": 1, "verdict": verdict, "reasons": [] if good else ["data_dropped"]}
-        result = {"verdict": verdict, "pairs": [pair], "causes": [], "groups": []}
-        return {**result, "p2p": result}
+        result = {"verdict": verdict, "pairs": [pair], "causes": [], "groups": [], "gpus": []}
+        held = {"action": "acquired", "boot_id": self.boot_id, "at": "2026-11-23T09:30:00Z"}
+        return {**result, "p2p": result, **({"lock": held} if given.get("lock") else {})}
 
     def p2p_guard(self, given: Result, check: bool) -> Result:
         """Put the guard on or take it off."""
@@ -321,10 +338,6 @@ class HostDouble:
                 f"guard {given['state']}", lambda: self.state.update(guarded=wanted), check=check
             )
         }
-
-    def service(self, _given: Result, _check: bool) -> Result:
-        """Stop a service that does not run."""
-        return {}
 
     def driver_source(self, given: Result, _check: bool) -> Result:
         """Tell of a source that is in the cache."""

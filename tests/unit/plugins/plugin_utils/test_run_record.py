@@ -51,6 +51,29 @@ def test_a_verified_host() -> None:
     }
 
 
+def test_a_host_that_was_held_by_its_verification_alone() -> None:
+    planned = {"open": [], "build_id": "9" * 40, "manifest": {"schema": 1}}
+    left_out = ("p2p_driver_build_id", "p2p_driver_expected", "p2p_lock_released")
+    said = {name: each for name, each in VERIFIED.items() if name not in left_out}
+    said["p2p_plan_result"] = planned
+    assert record_of("node1", said) is None
+    # The task that would let the host go was skipped.
+    said["p2p_lock_released"] = {"skipped": True, "changed": False}
+    said["p2p_verify_result"] = {**VERIFIED["p2p_verify_result"], "lock": RELEASED}
+    record = record_of("node1", said)
+    assert record is not None
+    assert record["outcome"] == "verified"
+    assert record["finished"] == RELEASED["at"]
+    assert record["reboot"]["boot_ids"] == ["first", "second"]
+    assert record["driver"] == {
+        "version": None,
+        "built": False,
+        "installed": True,
+        "build_id": "9" * 40,
+        "manifest": {"schema": 1},
+    }
+
+
 @pytest.mark.parametrize(
     ("said", "outcome"),
     [

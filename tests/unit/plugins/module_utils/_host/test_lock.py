@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.lock import (
     LockBusy,
     LockRecord,
     LockRequest,
+    held,
     hold,
     parse_record,
     plan_hold,
@@ -304,3 +305,21 @@ def test_of_many_processes_one_holds(tmp_path: Path, target: object) -> None:
         # The directory went with each release and the runs still never met.
         assert left == []
         assert not (root / LOCK_PATH).parent.exists()
+
+
+def test_a_host_is_held_while_a_block_runs_and_let_go_where_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), held(tmp_path, ADA) as outcome:
+        assert outcome.action == "acquired"
+        with pytest.raises(HostLocked):
+            hold(tmp_path, BOB)
+        raise ValueError("inside")
+    assert not (tmp_path / LOCK_PATH).exists()
+
+
+def test_what_the_run_holds_the_host_for_besides_stays(tmp_path: Path) -> None:
+    hold(tmp_path, ADA)
+    with held(tmp_path, replace(ADA, purpose="verify")):
+        pass
+    record = parse_record((tmp_path / LOCK_PATH).read_bytes())
+    assert record is not None
+    assert record.purposes == ("change",)
