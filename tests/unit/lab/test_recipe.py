@@ -65,3 +65,15 @@ def test_the_efi_partition_is_mounted_by_the_label_that_it_is_given() -> None:
     assert f"-n {label} " in installer.read_text(encoding="utf-8")
     fstab = (EFI_GUEST_FILES / "tree/etc/fstab").read_text(encoding="utf-8")
     assert f"LABEL={label} /boot/efi vfat" in fstab
+
+
+def test_an_overloaded_machine_waits_for_its_efi_partition_instead_of_stopping() -> None:
+    fstab = (EFI_GUEST_FILES / "tree/etc/fstab").read_text(encoding="utf-8")
+    partition = next(words for words in map(str.split, fstab.splitlines()) if "/boot/efi" in words)
+    options = partition[3].split(",")
+    # Without it systemd enters emergency mode when the mount fails, where nobody can log in.
+    assert "nofail" in options
+    # nofail also lifts the order: what logs in would find an empty /boot/efi.
+    assert "x-systemd.before=ssh.service" in options
+    # systemd's own patience is 90 seconds, which an emulated machine beside others exceeds.
+    assert {"x-systemd.device-timeout=10min", "x-systemd.mount-timeout=10min"} <= set(options)
