@@ -38,8 +38,13 @@ PACKAGES = (
     "patch",
     "xz-utils",
 )
-# Debian's installer merges /usr from 10 on, mmdebstrap only where a package asks for it.
-_BOOTSTRAP_HOOKS = {"bullseye": ("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",)}
+# Debian's installer merges /usr from 10 on, mmdebstrap only where a package asks for it. The hook
+# that it brings for that installs a package which bullseye does not have.
+_MERGE_USR = (
+    'for name in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$name"; '
+    'ln -s "usr/$name" "$1/$name"; done'
+)
+_BOOTSTRAP_HOOKS = {"bullseye": (f"--setup-hook={_MERGE_USR}",)}
 # An EFI guest gets its partition for it formatted, and its entry made, by its own tools.
 _EFI_PACKAGES = {
     "grub": ("grub-efi-amd64", "efibootmgr", "dosfstools"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_what_every_guest_has_makes_all_anew(
 
 def test_the_oldest_release_alone_needs_its_usr_merged() -> None:
     assert [bool(recipe.bootstrap_hooks(release)) for release in RELEASES] == [True, False, False]
+
+
+def test_merging_usr_asks_for_no_package_that_the_oldest_release_lacks(tmp_path: Path) -> None:
+    (hook,) = recipe.bootstrap_hooks("bullseye")
+    script = hook.removeprefix("--setup-hook=")
+    # As mmdebstrap runs it: the new root is $1.
+    subprocess.run(["sh", "-ec", script, "exec", str(tmp_path)], check=True)
+    links = sorted(path.name for path in tmp_path.iterdir() if path.is_symlink())
+    assert links == ["bin", "lib", "lib32", "lib64", "libx32", "sbin"]
+    assert all((tmp_path / name).resolve() == tmp_path / "usr" / name for name in links)
 
 
 def test_no_kind_keeps_two_boot_loaders() -> None:
