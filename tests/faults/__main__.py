@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gpufleet.lab.image import exclusive
 
 from .campaign import FAST, FULL, Campaign, Planned, product_key
+from .fault import NothingStruck
 from .guest_disk import NODES
 from .preparing import RELEASES
 from .record import BOOT, PRODUCT, Outcome, Record, read_record, table
@@ -140,6 +141,9 @@ def _collect(
     finished, rest = wait(running, return_when=FIRST_COMPLETED)
     for future in finished:
         failure = future.exception()
+        if isinstance(failure, NothingStruck):
+            show.miss()
+            continue
         if failure is not None:
             # No outcome: the same fault is tried again by the next run.
             show.fail(failure)
@@ -166,6 +170,7 @@ class _Show:
         )
         self._task = self._progress.add_task("", total=None, lost="")
         self._lost = {True: 0, False: 0}
+        self._missed = 0
         self.failed = 0
 
     def __enter__(self) -> _Show:
@@ -183,6 +188,10 @@ class _Show:
         """Tell which fault is injected."""
         self._progress.update(self._task, description=f"{planned.kind} of {planned.subject}")
 
+    def miss(self) -> None:
+        """Count a fault that its step did not meet: no fault."""
+        self._missed += 1
+
     def fail(self, failure: BaseException) -> None:
         """Tell of a fault that could not be injected or judged."""
         self.failed += 1
@@ -193,6 +202,7 @@ class _Show:
         product = outcome.subject == PRODUCT
         self._lost[product] += outcome.lost
         lost = f"lost: product {self._lost[True]}, controls {self._lost[False]}"
+        lost += f"; not met: {self._missed}" if self._missed else ""
         self._progress.update(self._task, advance=1, lost=lost)
         if outcome.lost and product:
             words = (outcome.id, outcome.driver or "not reached", outcome.detail)

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._host.files import sh
 from support.driver_hosts import REPOSITORY
 
 from .booting import boot
+from .catalogue import dealt_out
+from .fault import Fault
 from .guest_disk import entered
 from .judgement import Judgement, judge
+from .points import Point
 from .power_loss import PowerLosses, log_key, power_losses
 from .preparing import base_disk
 from .record import BOOT, DISK, PRODUCT, Outcome
 from .scratch import Scratch
 from .stages import Stage, stages
-from .strikes import Fault, catalogue
 from .subjects import SUBJECTS, Step
 from .tracing import Known, Trace, trace
 
@@ -117,7 +119,7 @@ class Campaign:
         key = log_key(traced.log)
         for point in losses.points(amount.by_step, amount.boot_files):
 
-            def make(disk: Path, point: Any = point) -> None:
+            def make(disk: Path, point: Point = point) -> None:
                 losses.make(point, disk)
 
             where = {"step": point.step, "trace": key, "state": point.place}
@@ -127,30 +129,30 @@ class Campaign:
     def _strikes(self, subject: str, before: list[Stage], known: Known) -> Iterator[Planned]:
         for fault, stage in dealt_out(before):
 
-            def make(disk: Path, fault: Fault = fault, stage: Stage = stage) -> None:
+            def make(disk: Path, fault: Fault = fault, stage: Stage = stage) -> bool | None:
                 point = disk.with_name(f"{disk.stem}.root")
                 with entered(disk, self.home / point.name, stage.cmdline) as host:
-                    fault.strike(host, stage.step, stage.notes)
+                    return fault.strike(host, stage.step, stage.notes)
 
             where = {"step": stage.step.name, "variant": fault.variant}
             one = _Place(subject, fault.kind, where, f"{stage.step.name}/{fault.variant}")
             yield self._planned(one, stage.disk, make, known)
 
     def _planned(
-        self, one: _Place, image: Path, make: Callable[[Path], None], known: Known
+        self, one: _Place, image: Path, make: Callable[[Path], bool | None], known: Known
     ) -> Planned:
         name = f"{one.kind}/{one.subject}/{self.release}/{one.place}"
 
         def inject(booted: bool) -> Outcome:
             began = time.monotonic()
             with self.scratch.borrowed(image) as disk:
-                make(disk)
+                rerun = make(disk)
                 with self.scratch.borrowed(disk) as copy:
                     found = judge(copy, self.home / f"{copy.stem}.look", known)
                 if booted:
                     found = _booted(found, boot(disk, self.release, self.home / disk.stem, known))
             seconds = round(time.monotonic() - began, 2)
-            return Outcome(
+            outcome = Outcome(
                 id=name,
                 kind=one.kind,
                 subject=one.subject,
@@ -162,16 +164,9 @@ class Campaign:
                 seconds=seconds,
                 judged=BOOT if booted else DISK,
             )
+            return replace(outcome, healed=None if rerun is None else rerun and not outcome.lost)
 
         return Planned(name, one.kind, one.subject, inject)
-
-
-def dealt_out(before: list[Stage]) -> Iterator[tuple[Fault, Stage]]:
-    """Yield faults with the steps that they strike: in the first round each fault one step."""
-    faults = list(catalogue())
-    for shift in range(len(before)):
-        for number, fault in enumerate(faults):
-            yield fault, before[(number + shift) % len(before)]
 
 
 def _booted(by_disk: Judgement, by_boot: Judgement) -> Judgement:

@@ -18,6 +18,7 @@ CACHE_LOST = "power_loss_cache_lost"
 BOOT_FILES = "power_loss_boot_files"
 POWER_LOSS_KINDS = (AT_FLUSH, IN_FLIGHT, CACHE_LOST, BOOT_FILES)
 _SEEDS = 1 << 32
+_FLUSHES_AT_ONCE = 8
 View = TypeVar("View")
 _Seen_co = TypeVar("_Seen_co", covariant=True)
 
@@ -105,9 +106,9 @@ def at_random(timeline: Timeline, marks: Sequence[Mark], draw: random.Random) ->
 def changes_of_view(timeline: Timeline, first: int, viewer: Viewer[View]) -> list[tuple[int, View]]:
     """Return where a view of the disk changes: entries written so far, and the view from there on.
 
-    Only intervals between flushes whose ends differ are looked into entry by entry: views differ
-    at few entries, and a view costs some reads. A view that changes and changes back between two
-    flushes is therefore missed.
+    Only spans of some flushes whose ends differ are looked into flush by flush, and only intervals
+    between flushes whose ends differ entry by entry: views differ at few entries, and a view costs
+    some reads. A view that changes and changes back within one of these is therefore missed.
 
     Args:
         timeline: the log.
@@ -119,16 +120,21 @@ def changes_of_view(timeline: Timeline, first: int, viewer: Viewer[View]) -> lis
         ends.append(len(timeline.entries))
     found: list[tuple[int, View]] = []
     viewer.settle(first)
-    now = viewer.view(first)
-    for begin, end in zip([first, *ends], ends, strict=False):
-        after = viewer.view(end)
-        if after != now:
-            for until in range(begin + 1, end + 1):
-                view = viewer.view(until)
-                if view != now:
-                    found.append((until, view))
-                    now = view
-        viewer.settle(end)
+    now, begin = viewer.view(first), first
+    for number in range(0, len(ends), _FLUSHES_AT_ONCE):
+        span = ends[number : number + _FLUSHES_AT_ONCE]
+        if viewer.view(span[-1]) != now:
+            for end in span:
+                if viewer.view(end) != now:
+                    for until in range(begin + 1, end + 1):
+                        view = viewer.view(until)
+                        if view != now:
+                            found.append((until, view))
+                            now = view
+                viewer.settle(end)
+                begin = end
+        viewer.settle(span[-1])
+        begin = span[-1]
     return found
 
 

@@ -24,6 +24,7 @@ from .write_log import read_log
 
 _WATCHED = ("grub.cfg", "grubenv", "custom.cfg")
 _SEED = 20261130
+_BEFORE_BOOT_FILES = 9
 
 
 @dataclass
@@ -61,9 +62,12 @@ class PowerLosses:
         draw = random.Random(f"{_SEED} {self.trace.log.name}")
         seen = set()
         dealt_out = by_step(self.timeline, self.trace.marks, number, draw)
-        # Last, because to find where GRUB's view changes takes minutes the first time.
-        for point in itertools.chain(dealt_out, self._around_changes(boot_files, draw)):
-            if point.place not in seen:
+        # Not sooner: to find where GRUB's view changes takes a minute the first time.
+        first, later = dealt_out[:_BEFORE_BOOT_FILES], dealt_out[_BEFORE_BOOT_FILES:]
+        changing = self._around_changes(boot_files, draw)
+        in_turn = itertools.zip_longest(changing, later)
+        for point in itertools.chain(first, *in_turn):
+            if point is not None and point.place not in seen:
                 seen.add(point.place)
                 yield point
 

@@ -46,7 +46,8 @@ class Outcome:
         seconds: what the fault took, judgement included.
         judged: how the host was judged: ``disk`` by what its disk holds, without a boot, or
             ``boot`` by booting it.
-        healed: whether running site.yml again brought the host to verified; None if not tried.
+        healed: whether a run that came after the fault went through, all of its modules, and the
+            host was kept; None where no run came after.
     """
 
     id: str

@@ -1,16 +1,14 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults that strike a step while it runs, on the guest's own disk and by its own tools.
+"""Faults of the host that strike a step: no room, no writing, processes killed, builds damaged.
 
-Each is injected into every step of every subject, on a copy of the disk as the steps before left
-it. What fails then may fail; what counts is what the disk boots afterwards.
+What fails then may fail; what counts is what the disk boots afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import shutil
@@ -18,39 +16,27 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import run
 from support.driver_hosts import ARCHIVE, Host
 
+from .fault import (
+    REAL,
+    STRUCK,
+    Fault,
+    NothingStruck,
+    attempt,
+    beside,
+    generating,
+    installing,
+    stub,
+)
 from .guest_disk import NODES, kill_all_in
 from .subjects import OTHER_ARCHIVE, Step
 
-Act = Callable[[Host], None]
 _KEEP_BACK = "/var/tmp/gpufleet-filler"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A kind of fault, and one way to inject it.
-
-    Attributes:
-        kind: as the record calls it.
-        variant: what tells it from others of the kind, such as the bytes left on a full disk.
-        strike: runs the step on the host under the fault.
-    """
-
-    kind: str
-    variant: str
-    strike: Callable[[Host, Step, dict[str, Any]], None]
-
-
-def attempt(host: Host, step: Step, notes: dict[str, Any]) -> None:
-    """Do a step that may fail, as it does under a fault."""
-    with contextlib.suppress(Exception):
-        step.act(host, dict(notes))
 
 
 def full_root(left: int) -> Fault:
@@ -73,6 +59,18 @@ def full_root(left: int) -> Fault:
 
 def full_directory(kind: str, place: str, left: int) -> Fault:
     """A directory that is a file system of its own has so many bytes left."""
+    return _of_its_own(kind, place, f"{left} bytes left", lambda at: _use_up_bytes(at, left))
+
+
+def no_inodes(place: str, left: int) -> Fault:
+    """A directory that is a file system of its own has room, but for so many new files only."""
+    return _of_its_own(
+        "inodes_used_up", place, f"{left} inodes left", lambda at: _use_up_inodes(at, left)
+    )
+
+
+def _of_its_own(kind: str, place: str, words: str, fill: Callable[[Path], None]) -> Fault:
+    """A directory is a file system of its own, which ``fill`` fills below ``filler``."""
 
     def strike(host: Host, step: Step, notes: dict[str, Any]) -> None:
         directory = host.path(place)
@@ -90,9 +88,11 @@ def full_directory(kind: str, place: str, left: int) -> Fault:
         (host.root / "dev/disk/by-uuid" / uuid).symlink_to(node)
         run(["mount", "-t", "ext4", str(node), str(directory)])
         try:
-            _fill(directory, left)
+            filler = directory / "filler"
+            filler.mkdir()
+            fill(filler)
             attempt(host, step, notes)
-            (directory / "filler").unlink()
+            shutil.rmtree(filler)
             after = host.root.with_name(f"{name}.after")
             run(["cp", "-a", str(directory), str(after)], timeout=600)
         finally:
@@ -108,11 +108,11 @@ def full_directory(kind: str, place: str, left: int) -> Fault:
         if made and not any(directory.iterdir()):
             directory.rmdir()
 
-    return Fault(kind, f"{place}, {left} bytes left", strike)
+    return Fault(kind, f"{place}, {words}", strike)
 
 
-def _fill(directory: Path, left: int) -> None:
-    with (directory / "filler").open("wb", buffering=0) as stream:
+def _use_up_bytes(filler: Path, left: int) -> None:
+    with (filler / "bytes").open("wb", buffering=0) as stream:
         block = bytes(1 << 16)
         with contextlib.suppress(OSError):
             while True:
@@ -125,47 +125,49 @@ def _fill(directory: Path, left: int) -> None:
         os.fsync(stream.fileno())
 
 
+def _use_up_inodes(filler: Path, left: int) -> None:
+    made: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            path = filler / str(len(made))
+            path.touch()
+            made.append(path)
+    for path in made[len(made) - left :]:
+        path.unlink()
+
+
 def killed(seed: int) -> Fault:
     """All that runs on the host is killed at a moment drawn from the time that the step takes."""
 
     def strike(host: Host, step: Step, notes: dict[str, Any]) -> None:
-        share = random.Random(f"{seed} {step.name}").random()
-        moment = share * float(notes.get("seconds", {}).get(step.name, 1.0))
-        thread = threading.Thread(target=attempt, args=(host, step, notes), daemon=True)
-        thread.start()
-        time.sleep(moment)
-        while thread.is_alive():
-            kill_all_in(host.root)
-            thread.join(timeout=0.01)
+        kill_within(host, step, notes, seed)
 
     return Fault("process_killed", f"seed {seed}", strike)
 
 
-def stub(kind: str, variant: str, tool: str, script: str) -> Fault:
-    """A tool is replaced by a script while the step runs; the real one is /srv/real/TOOL."""
+def kill_within(host: Host, step: Step, notes: dict[str, Any], seed: int) -> None:
+    """Begin a step, and kill all that runs on the host at a moment drawn from the time it takes.
 
-    def strike(host: Host, step: Step, notes: dict[str, Any]) -> None:
-        real = host.path("/srv/real") / tool
-        real.parent.mkdir(exist_ok=True)
-        found = host.run("sh", "-c", f"command -v {tool}", check=False).strip()
-        if not found:
-            attempt(host, step, notes)
-            return
-        shutil.copy2(host.path(found).resolve(), real)
-        path = host.path("/usr/local/sbin") / tool
-        path.write_text(f"#!/bin/bash\n{script}\n")
-        path.chmod(0o755)
-        attempt(host, step, notes)
-        path.unlink()
-
-    return Fault(kind, variant, strike)
+    Raises:
+        NothingStruck: the step had ended by then.
+    """
+    share = random.Random(f"{seed} {step.name}").random()
+    moment = share * float(notes.get("seconds", {}).get(step.name, 1.0))
+    thread = beside(host, step, notes)
+    thread.start()
+    time.sleep(moment)
+    if not thread.is_alive():
+        raise NothingStruck(f"the step took less than {moment:.2f} s this time")
+    while thread.is_alive():
+        kill_all_in(host.root)
+        thread.join(timeout=0.01)
 
 
 def read_only(seconds: float) -> Fault:
     """The root file system turns read-only, as ext4 does after an error of the disk."""
 
     def strike(host: Host, step: Step, notes: dict[str, Any]) -> None:
-        thread = threading.Thread(target=attempt, args=(host, step, notes), daemon=True)
+        thread = beside(host, step, notes)
         if seconds:
             thread.start()
             time.sleep(seconds)
@@ -205,28 +207,21 @@ def damaged_archive(share: float) -> Fault:
                 stream.truncate(int(module.stat().st_size * share))
         attempt(host, step, notes)
 
-    return Fault("build_cut_short", f"to {share:.0%}", strike)
+    return Fault("build_cut_short", f"to {share:.0%}", strike, installing)
 
 
-_COPIES_FAIL = """case "$*" in *{module}.ko*) exit 1;; esac
-exec /srv/real/{tool} "$@"
+# A copy that has done what it is to do to the module that the words name.
+_COPIES_FAIL = """case "$*" in *{module}.ko*) : > {struck}; exit 1;; esac
+exec {real}/{tool} "$@"
 """
-_COPIES_CUT = """/srv/real/{tool} "$@" || exit
+_COPIES_CUT = """{real}/{tool} "$@" || exit
 target="${{@: -1}}"; [ -d "$target" ] && target="$target/{module}.ko"
-case "$target" in *{module}.ko) : > "$target" ;; esac
+case "$target" in *{module}.ko) : > {struck}; : > "$target" ;; esac
 """
 
 
-def catalogue() -> Iterator[Fault]:
-    """Yield every fault that is injected into a step: one of each kind, then another of each."""
-    kinds: dict[str, list[Fault]] = {}
-    for fault in _all_faults():
-        kinds.setdefault(fault.kind, []).append(fault)
-    for round_ in itertools.zip_longest(*kinds.values()):
-        yield from (fault for fault in round_ if fault is not None)
-
-
-def _all_faults() -> Iterator[Fault]:
+def host_faults() -> Iterator[Fault]:
+    """Yield every fault of this file."""
     rooms = (0, 8_192, 12_288, 24_576, 65_536, 2_097_152)
     for number, left in enumerate(rooms):
         yield full_root(left)
@@ -240,10 +235,15 @@ def _all_faults() -> Iterator[Fault]:
         yield damaged_archive(share)
     for module in ("nvidia", "nvidia-modeset", "nvidia-drm"):
         for tool in ("cp", "install"):
-            words = {"module": module, "tool": tool}
-            yield stub("copy_fails", f"{tool} of {module}", tool, _COPIES_FAIL.format(**words))
-            yield stub("copy_cut_short", f"{tool} of {module}", tool, _COPIES_CUT.format(**words))
-    yield stub("depmod_fails", "exit 1", "depmod", "exit 1")
-    yield stub("depmod_fails", "killed", "depmod", "kill -KILL $$")
+            words = {"module": module, "tool": tool, "real": REAL, "struck": STRUCK}
+            name = f"{tool} of {module}"
+            for kind, script in (("copy_fails", _COPIES_FAIL), ("copy_cut_short", _COPIES_CUT)):
+                yield stub(kind, name, tool, script.format(**words), installing)
+    for variant, end in (("exit 1", "exit 1"), ("killed", "kill -KILL $$")):
+        yield stub("depmod_fails", variant, "depmod", f": > {STRUCK}\n{end}")
     for tool in ("grub-mkconfig", "grub-probe", "grub-mkrelpath", "sed", "cat"):
-        yield stub("generator_fails", f"{tool} killed", tool, "kill -KILL $$")
+        script = f": > {STRUCK}\nkill -KILL $$"
+        yield stub("generator_fails", f"{tool} killed", tool, script, generating)
+    for left in (0, 1, 2):
+        for place in ("/boot", "/var/lib"):
+            yield no_inodes(place, left)

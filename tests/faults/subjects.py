@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from support.driver_hosts import INSTALL, Host
+from support.driver_hosts import ARCHIVE, INSTALL, Host
 
 from .record import PRODUCT
 
@@ -46,12 +46,18 @@ class Step:
         act: does it to the host; gets what the steps before left in the mapping.
         restart: the host restarts before the step, by the entry that GRUB would boot.
         idle: the step does nothing but wait.
+        installs: the step brings a build to the host.
+        archive: the packed build that it brings, where it does not compile it there.
+        generates: the step has the boot loader's configuration made anew.
     """
 
     name: str
     act: Callable[[Host, dict[str, Any]], None]
     restart: bool = False
     idle: bool = False
+    installs: bool = False
+    archive: str = ""
+    generates: bool = False
 
 
 def _module(name: str, **arguments: Any) -> Callable[[Host, dict[str, Any]], None]:
@@ -83,16 +89,28 @@ def _parameters(line: str) -> Callable[[Host, dict[str, Any]], None]:
 STAGE = Step(
     "stage the kernel parameters",
     _module("kernel_cmdline", parameters=list(PARAMETERS), state="present", trial=True),
+    generates=True,
 )
 ARM = Step("choose the trial entry", _module("boot_trial", state="armed", token="token"))
 CONFIRM = Step(
-    "confirm the trial", _module("boot_trial", state="confirmed", token="token"), restart=True
+    "confirm the trial",
+    _module("boot_trial", state="confirmed", token="token"),
+    restart=True,
+    generates=True,
 )
-INSTALL_BUILD = Step("install the build", _module("dkms_module", **INSTALL))
-UPGRADE = Step("install another build over it", _module("dkms_module", **INSTALL_OTHER))
+INSTALL_BUILD = Step(
+    "install the build", _module("dkms_module", **INSTALL), installs=True, archive=ARCHIVE
+)
+UPGRADE = Step(
+    "install another build over it",
+    _module("dkms_module", **INSTALL_OTHER),
+    installs=True,
+    archive=OTHER_ARCHIVE,
+)
 PARAMETERS_AWAY = Step(
     "take the parameters away",
     _module("kernel_cmdline", parameters=list(PARAMETERS), state="absent"),
+    generates=True,
 )
 DRIVER_AWAY = Step("take the driver off", _module("dkms_module", state="absent"))
 
@@ -110,34 +128,40 @@ def _idle(name: str) -> Step:
     return Step(name, _wait, idle=True)
 
 
+PRODUCT_STEPS = (
+    INSTALL_BUILD,
+    _idle("after the installation"),
+    STAGE,
+    ARM,
+    _idle("before the restart"),
+    CONFIRM,
+    _idle("after the confirmation"),
+    UPGRADE,
+    _idle("after the upgrade"),
+    PARAMETERS_AWAY,
+    DRIVER_AWAY,
+    _idle("after the removal"),
+)
 SUBJECTS: Mapping[str, tuple[Step, ...]] = {
-    PRODUCT: (
-        INSTALL_BUILD,
-        _idle("after the installation"),
-        STAGE,
-        ARM,
-        _idle("before the restart"),
-        CONFIRM,
-        _idle("after the confirmation"),
-        UPGRADE,
-        _idle("after the upgrade"),
-        PARAMETERS_AWAY,
-        DRIVER_AWAY,
-        _idle("after the removal"),
-    ),
+    PRODUCT: PRODUCT_STEPS,
     UPDATE_GRUB: tuple(
         step
         for number in range(_ROUNDS)
         for step in (
             Step(f"edit /etc/default/grub, {number}", _parameters(_LINES[number % 2])),
-            Step(f"update-grub, {number}", _shell("update-grub")),
+            Step(f"update-grub, {number}", _shell("update-grub"), generates=True),
             _idle(f"after update-grub, {number}"),
         )
     ),
     INSTALL_SCRIPT: (
-        Step("make modules_install", _shell(_INSTALL, FORKS[0])),
+        Step("make modules_install", _shell(_INSTALL, FORKS[0]), installs=True),
         _idle("after the installation"),
-        Step("make modules_install over it", _shell(_INSTALL, FORKS[1]), restart=True),
+        Step(
+            "make modules_install over it",
+            _shell(_INSTALL, FORKS[1]),
+            restart=True,
+            installs=True,
+        ),
         _idle("after the upgrade"),
     ),
 }

@@ -102,10 +102,20 @@ def test_changes_of_view_are_found_at_their_entry() -> None:
     assert changes_of_view(LOG, 0, viewer) == [(4, "b"), (9, "c"), (30, "d")]
 
 
-def test_an_interval_without_a_change_is_looked_at_once() -> None:
+def test_a_span_without_a_change_is_looked_at_once() -> None:
     viewer = Letters("a" * 31)
     assert changes_of_view(LOG, 0, viewer) == []
-    assert viewer.looks == 1 + len(LOG.flushes) + 1
+    # The begin, and the end of what are fewer flushes than a span holds.
+    assert len(LOG.flushes) < 8
+    assert viewer.looks == 2
+
+
+def test_a_change_after_a_whole_span_of_flushes_is_found() -> None:
+    log = timeline("wf" * 20)
+    viewer = Letters("a" * 37 + "b" * 4)
+    assert changes_of_view(log, 0, viewer) == [(37, "b")]
+    # Begin, two whole spans and the last, which is looked into: two flushes more, two entries.
+    assert viewer.looks == 1 + 3 + 4 + 2
 
 
 def test_a_point_around_a_change_lies_at_it_or_just_behind() -> None:
