@@ -95,6 +95,8 @@ def _inject_all(options: argparse.Namespace, record: Record) -> int:
     scratch = open_scratch(options.home)
     deadline = time.monotonic() + options.seconds
     product = product_key()
+    # An emulated guest takes what there is, and is waited for so long only.
+    workers = 1 if options.boot else _WORKERS
     with _Show() as show:
         for release in options.releases:
             record.begin(release, product)
@@ -106,10 +108,10 @@ def _inject_all(options: argparse.Namespace, record: Record) -> int:
             else:
                 done = record.ids()
                 planned = (one for one in planned if one.id not in done)
-            with ThreadPoolExecutor(_WORKERS) as pool:
+            with ThreadPoolExecutor(workers) as pool:
                 running: set[Future[Outcome]] = set()
                 for one in planned:
-                    if len(running) >= _WORKERS:
+                    if len(running) >= workers:
                         running = _collect(running, record, show, options.record)
                     if time.monotonic() > deadline:
                         break

@@ -13,6 +13,8 @@ import shutil
 import time
 from pathlib import Path
 
+from ansible_collections.gpufleet.p2p.plugins.module_utils._host.commands import CommandTimedOut
+
 from gpufleet.lab.description import read_description
 from gpufleet.lab.machine import Machine
 from gpufleet.lab.paths import lab_files
@@ -58,9 +60,17 @@ def boot(disk: Path, release: str, directory: Path, known: Known) -> Judgement:
         shutil.rmtree(machine.files.directory)
 
 
+def _answers(address: Address) -> bool:
+    # A guest that came up half-way takes the connection and says nothing.
+    try:
+        return address.answers()
+    except CommandTimedOut:
+        return False
+
+
 def _judge(machine: Machine, address: Address, known: Known) -> Judgement:
     deadline = time.monotonic() + BOOT_SECONDS
-    while not address.answers():
+    while not _answers(address):
         log = machine.files.serial_log.read_text(errors="replace")
         stopped = [word for word in _STOPPED if word in log]
         if stopped or time.monotonic() > deadline or not machine.is_running():

@@ -10,6 +10,7 @@ the driver. Every tool that reads is the real one, but nothing runs: a record sa
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ _REPAIRED = 3
 _REPAIR_SECONDS = 300.0
 # What has to load besides the driver for a login to work: the guests' network.
 _NETWORK = "virtio_net"
+# What the guests' initramfs needs to come to the root file system, names without suffixes.
+_IN_INITRAMFS = ("init", "virtio_blk", "ext4")
 _NEEDED = ("sbin/init", "usr/sbin/sshd", "etc/passwd", "etc/shadow", "etc/fstab", "bin/sh")
 
 
@@ -54,11 +57,13 @@ def judge(disk: Path, point: Path, known: Known) -> Judgement:
     """Return what becomes of a host with this raw disk, which e2fsck may change."""
     entry = ""
     try:
-        choice = grub_boots(disk, known)
+        choice, unknown = grub_boots(disk, known)
         entry = choice.identity
         with loop_device(disk) as device:
             repaired = _repair(device)
             with mounted(device, point, "ro") as root:
+                if unknown:
+                    require_initramfs(root, *unknown)
                 _userspace(root)
                 driver, seen = _driver(root, known)
     except (NotBooting, Lost) as lost:
@@ -66,8 +71,11 @@ def judge(disk: Path, point: Path, known: Known) -> Judgement:
     return Judgement(True, driver, "; ".join(word for word in (repaired, seen) if word), entry)
 
 
-def grub_boots(disk: Path, known: Known) -> Choice:
+def grub_boots(disk: Path, known: Known) -> tuple[Choice, tuple[str, str] | None]:
     """Return the entry that GRUB boots from a disk, all of whose files it reads whole.
+
+    With it an initramfs that no whole state had, as a program makes it that is none of the
+    subject's: its path, and the CRC-32 of what GRUB reads.
 
     Raises:
         NotBooting: it does not.
@@ -81,16 +89,33 @@ def grub_boots(disk: Path, known: Known) -> Choice:
         for name in ("grub.cfg", "custom.cfg", "grubenv")
     )
     choice = choose(config, custom, block)
+    unknown = None
     for path in (choice.linux, choice.initrd):
         if path is None:
             continue
         # What was generated for a /boot of its own names its files from there.
         place = path if path.startswith("/boot/") else f"/boot{path}"
-        if grub(disk, "crc", PARTITION + place) not in known.boot.get(place, ()):
+        crc = grub(disk, "crc", PARTITION + place)
+        if crc in known.boot.get(place, ()):
+            continue
+        if crc is None or path != choice.initrd:
             raise Lost(f"GRUB reads {path} damaged or not at all")
+        unknown = place, crc
     if choice.root != known.root:
         raise Lost(f"the kernel is given root={choice.root}")
-    return choice
+    return choice, unknown
+
+
+def require_initramfs(root: Path, place: str, crc: str) -> None:
+    """Raise Lost unless GRUB reads a whole initramfs at this place, by the guest's own tool."""
+    content = (root / place.lstrip("/")).read_bytes()
+    if f"{zlib.crc32(content):08x}" != crc:
+        raise Lost(f"GRUB reads another {place} than the kernel will")
+    listed = run(["chroot", str(root), "lsinitramfs", place], check=False)
+    names = {Path(name).name.partition(".")[0] for name in listed.stdout.splitlines()}
+    missing = sorted(set(_IN_INITRAMFS) - names)
+    if listed.rc or missing:
+        raise Lost(f"{place} is damaged: lsinitramfs returned {listed.rc}, without {missing}")
 
 
 def _repair(device: str) -> str:

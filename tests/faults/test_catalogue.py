@@ -114,6 +114,10 @@ def test_the_controller_after_a_lost_one_begins_from_the_start(
         "kernel_cmdline present None",
         "boot_trial armed a new one",
     ]
+    done.clear()
+    monkeypatch.setattr(Host, "module", lambda *words, **given: module(*words, **given) and {})
+    assert lost_between().strike(host, ARM, {"token": "the lost one's"}) is True
+    assert [line.split()[0] for line in done] == ["dkms_module", "kernel_cmdline"]
     monkeypatch.setattr(Host, "module", lambda *_, **__: {"failed": True})
     assert lost_between().strike(host, STAGE, {}) is False
     assert attempt(host, INSTALL_BUILD, {}) is False
