@@ -110,8 +110,9 @@ class Campaign:
         before = stages(base, acting, directory, self.scratch, known)
         striking = itertools.islice(self._strikes(subject, before, known), amount.strikes)
         cutting = self._cuts(subject, traced, losses, amount)
-        for pair in itertools.zip_longest(striking, cutting):
-            yield from (planned for planned in pair if planned is not None)
+        # A power loss is injected in a tenth of the time that a step takes.
+        for group in itertools.zip_longest(striking, cutting, cutting):
+            yield from (planned for planned in group if planned is not None)
 
     def _cuts(
         self, subject: str, traced: Trace, losses: PowerLosses, amount: Amount
