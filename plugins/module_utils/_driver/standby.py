@@ -8,6 +8,10 @@ index names files by their paths: a power cut in between leaves an index of file
 empty, and a host without a driver. So copies are set aside, and a line of depmod.d lets the index
 name them until all of the exchange is on the disk. depmod replaces its index by renaming, so
 modprobe finds the former driver or the new one, whole.
+
+A kernel's module directory has a link to its copies only: DKMS looks for files of a module's name
+all over that directory and moves one away as the "original module" (dkms 3.2, earlier ones on other
+distributions than Debian). It follows no links to directories; depmod does.
 """
 
 from __future__ import annotations
@@ -23,8 +27,10 @@ from .._host.commands import run
 from .._host.files import atomic_write, remove, remove_empty, sync_directory
 from .identity import DRIVER_MODULES, resolved_path
 
-#: Below a kernel's module directory; not among those that depmod prefers by itself.
+#: Link below a kernel's module directory; not among those that depmod prefers by itself.
 DIRECTORY = "gpufleet-standby"
+#: Beside the kernels' module directories, so that SELinux takes the copies for modules, too.
+COPIES = ".gpufleet-standby"
 #: Where DKMS installs to, by distribution; all of them outrank kernel/ in depmod's order.
 DESTINATIONS = ("updates/dkms", "updates", "extra")
 #: Not on the disk: once power is back the index alone tells that an exchange was interrupted.
@@ -66,7 +72,7 @@ def end(kernels: Sequence[str], install_tree: Path = Path("/lib/modules")) -> No
     atomic_write(CONFIGURATION, (_HEADER + "".join(lines)).encode())
     _index(kernels)
     for kernel in kernels:
-        shutil.rmtree(install_tree / kernel / DIRECTORY, ignore_errors=True)
+        _drop(kernel, install_tree)
     remove(CONFIGURATION)
     remove_empty(CONFIGURATION.parent)
     # Where there is no other file, it was a copy that was named again.
@@ -75,7 +81,8 @@ def end(kernels: Sequence[str], install_tree: Path = Path("/lib/modules")) -> No
 
 def kernels_on_standby(install_tree: Path) -> set[str]:
     """Return the kernels for which an interrupted exchange left copies."""
-    return {path.parent.name for path in install_tree.glob(f"*/{DIRECTORY}")}
+    found = install_tree.iterdir() if install_tree.is_dir() else ()
+    return {path.name for path in found if (path / DIRECTORY).is_symlink()}
 
 
 def run_depmod(kernel: str) -> None:
@@ -87,12 +94,12 @@ def _set_aside(kernels: Sequence[str], install_tree: Path) -> None:
     fresh = [kernel for kernel in kernels if not _is_on_standby(kernel, install_tree)]
     try:
         for kernel in fresh:
-            _copy_modules(kernel, install_tree / kernel / DIRECTORY)
+            _copy_modules(kernel, install_tree)
         os.sync()
         atomic_write(CONFIGURATION, (_HEADER + _ON_STANDBY).encode())
     except OSError:
         for kernel in fresh:
-            shutil.rmtree(install_tree / kernel / DIRECTORY, ignore_errors=True)
+            _drop(kernel, install_tree)
         raise
     _index([kernel for kernel in fresh if (install_tree / kernel / DIRECTORY).is_dir()])
 
@@ -103,15 +110,26 @@ def _is_on_standby(kernel: str, install_tree: Path) -> bool:
     return path is not None and path.is_file() and path.parent == install_tree / kernel / DIRECTORY
 
 
-def _copy_modules(kernel: str, directory: Path) -> None:
+def _copy_modules(kernel: str, install_tree: Path) -> None:
+    link = install_tree / kernel / DIRECTORY
     found = [resolved_path(Path("/"), kernel, name) for name in DRIVER_MODULES]
-    held = [path for path in found if path and path.is_file() and path.parent != directory]
-    shutil.rmtree(directory, ignore_errors=True)
+    held = [path for path in found if path and path.is_file() and path.parent != link]
+    _drop(kernel, install_tree)
     if held:
-        directory.mkdir(mode=0o755)
+        copies = install_tree / COPIES / kernel
+        copies.mkdir(parents=True)
         for path in held:
-            shutil.copy2(path, directory)
-        sync_directory(directory.parent)
+            shutil.copy2(path, copies)
+        sync_directory(copies.parent)
+        link.symlink_to(Path("..", COPIES, kernel))
+        sync_directory(link.parent)
+
+
+def _drop(kernel: str, install_tree: Path) -> None:
+    """Remove the copies, and last what tells that there were any."""
+    shutil.rmtree(install_tree / COPIES / kernel, ignore_errors=True)
+    remove_empty(install_tree / COPIES)
+    (install_tree / kernel / DIRECTORY).unlink(missing_ok=True)
 
 
 def _usual_places(kernel: str, install_tree: Path) -> Iterator[str]:
@@ -122,7 +140,7 @@ def _usual_places(kernel: str, install_tree: Path) -> Iterator[str]:
         place = str(Path(directory).relative_to(tree))
         for file in files:
             name, dot, _compression = file.partition(".ko")
-            if dot and name in places and place != DIRECTORY:
+            if dot and name in places:
                 places[name].append(place)
     # A pattern: what a kernel's release has besides letters and digits stands for itself.
     release = re.sub(r"[.+]", lambda match: f"[{match[0]}]", kernel)

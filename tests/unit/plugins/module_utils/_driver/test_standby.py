@@ -75,6 +75,42 @@ def test_the_former_modules_are_found_until_the_new_ones_are_there(host: Path) -
     assert not standby.CONFIGURATION.parent.exists()
 
 
+def test_dkms_finds_no_copy_by_its_name_and_takes_none_away(host: Path) -> None:
+    tree = host / "lib/modules" / KERNEL
+    with standby.standby([KERNEL], host / "lib/modules"):
+        for name in DRIVER_MODULES:
+            # As dkms 3.2 looks for an original module, to move it out of the way (find_module).
+            pattern = ["-name", f"{name}.ko", "-o", "-name", f"{name}.ko.xz", "-type", "f"]
+            words = ["find", str(tree), *pattern]
+            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            for path in said.splitlines():
+                Path(path).unlink()
+        assert places(host) == {standby.DIRECTORY}
+        put(host, OURS)
+    assert places(host) == {OURS}
+    assert [path.name for path in (host / "lib/modules").iterdir()] == [KERNEL]
+
+
+def test_an_end_that_was_interrupted_is_taken_up(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        monkeypatch.context() as patches,
+        standby.standby([KERNEL], host / "lib/modules"),
+    ):
+        patches.setattr(Path, "unlink", killed)
+    assert standby.kernels_on_standby(host / "lib/modules") == {KERNEL}
+    with standby.standby([], host / "lib/modules"):
+        pass
+    assert places(host) == {STOCK}
+    assert [path.name for path in (host / "lib/modules").iterdir()] == [KERNEL]
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_after_a_removal_the_stock_modules_are_found_and_not_the_copies(host: Path) -> None:
     put(host, OURS)
     standby.run_depmod(KERNEL)
