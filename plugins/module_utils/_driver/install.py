@@ -211,6 +211,9 @@ def install(target: Target, manifest: Manifest) -> None:
         raise not_imported(target)
     with _journal(target):
         with standby([target.kernel], target.package.trees.install):
+            if target.package.is_active(target.kernel):
+                # Later releases of DKMS begin with it when forced; 2.8 takes it for installed.
+                target.package.uninstall(target.kernel)
             result = target.package.install(target.kernel)
             if not _has_arrived(target, manifest):
                 # Before the standby ends: there is no moment without a whole driver.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ from support.driver_hosts import (
     Host,
     archived_modules,
     give_archive,
+    stub,
 )
 
 NewHost = Callable[[str], Host]
@@ -146,6 +148,24 @@ class TestTarget:
         assert gone["changed"], gone
         assert target.tree(*TREES) == before
         assert not target.module("dkms_module", state="absent")["changed"]
+
+    def test_another_build_replaces_the_one_that_dkms_holds_to_be_installed(
+        self, target: Host, builder: Host
+    ) -> None:
+        target.module("dkms_module", **INSTALL)
+        other = "/srv/other.dkms.tar.gz"
+        exported = builder.module("dkms_module", **{**EXPORT, "patches": [], "archive": other})
+        shutil.copy2(builder.path(other), target.path(other))
+        # As DKMS 2.8 has it (maybe_install_module), forced or not, and reports success.
+        stub(
+            target,
+            "dkms",
+            f"link=/var/lib/dkms/gpufleet-nvidia/kernel-{target.kernel}-$(uname -m)\n"
+            'if [ "$1" = install ] && [ -L "$link" ]; then echo already installed; exit; fi\n'
+            'exec /usr/sbin/dkms "$@"',
+        )
+        done = target.module("dkms_module", **{**INSTALL, "archive": other})
+        assert build_ids(done) == build_ids(exported), done
 
     def test_import_alone_installs_nothing(self, target: Host) -> None:
         arguments = {**INSTALL, "state": "imported"}
