@@ -31,7 +31,7 @@ from .subjects import SUBJECTS, Step
 from .tracing import Known, Trace, trace
 
 _TRACE_SEED = 1
-_IN_A_ROUND = 3
+_IN_A_ROUND = 5
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Campaign:
         striking = itertools.islice(self._strikes(subject, before, known), amount.strikes)
         cutting = self._cuts(subject, traced, losses, amount)
         # A power loss is injected in a tenth of the time that a step takes.
-        for group in itertools.zip_longest(striking, cutting, cutting):
+        for group in itertools.zip_longest(striking, cutting, cutting, cutting):
             yield from (planned for planned in group if planned is not None)
 
     def _cuts(
