@@ -50,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _enter_namespace(arguments)
     run(["mount", "-t", "tmpfs", "tmpfs", str(NODES)])
     options.home.mkdir(parents=True, exist_ok=True)
-    record = Record() if options.fresh else read_record(options.record)
     try:
-        # Two runs would take each other's disks away.
+        # Two runs would take each other's disks away, and what the other one recorded.
         with exclusive(options.home / "lock"):
-            failed = _inject_all(options, record)
+            record = Record() if options.fresh else read_record(options.record)
+            try:
+                failed = _inject_all(options, record)
+            finally:
+                record.write(options.record)
     except GpufleetError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return 2
-    finally:
-        record.write(options.record)
     print(table(record.outcomes))
     print(record.summary())
     if failed:

@@ -25,8 +25,9 @@ from gpufleet.lab.remote import Address, make_key
 from .judgement import Judgement, compared
 from .tracing import MODULES, Known
 
-#: Until then a host has come up, or it does not: 30 to 60 s where little else runs.
-BOOT_SECONDS = 420.0
+#: Until then a host has come up, or it does not: 30 to 60 s where little else runs, minutes beside
+#: other emulated machines.
+BOOT_SECONDS = 900.0
 _PAUSE_SECONDS = 3.0
 # Where GRUB, the initramfs and the kernel wait for somebody, or for nobody.
 _STOPPED = ("grub rescue>", "grub>", "(initramfs)", "Kernel panic", "Give root password")
