@@ -170,7 +170,7 @@ def refresh(initramfs: Initramfs) -> bool:
     """
     if not stale_parts(initramfs):
         return False
-    _require_space(initramfs)
+    require_space(initramfs)
     kept = _keep_previous(initramfs)
     _update(initramfs, kept)
     refreshed = {"previous": sha256_of(kept), "refreshed": sha256_of(initramfs.image)}
@@ -192,7 +192,7 @@ def restore(initramfs: Initramfs) -> bool:
         initramfs.previous.replace(initramfs.image)
         sync_directory(initramfs.boot)
     elif stale_parts(initramfs):
-        _require_space(initramfs)
+        require_space(initramfs)
         _update(initramfs, _link(initramfs.image, initramfs.previous))
     else:
         changed = False
@@ -255,7 +255,12 @@ def _link(source: Path, target: Path) -> Path:
     return target
 
 
-def _require_space(initramfs: Initramfs) -> None:
+def require_space(initramfs: Initramfs) -> None:
+    """Refuse where /boot has no room for a new image beside the old one.
+
+    Raises:
+        InitramfsRefused: it has not; nothing was changed.
+    """
     needed = initramfs.image.stat().st_size * 5 // 4
     free = shutil.disk_usage(initramfs.boot).free
     if free < needed:

@@ -146,6 +146,8 @@ def installed(package: DkmsPackage, kernel: str, archive: Path | None, *, check:
     stale = images.stale_parts(image, rivals_file=rivals.CONTENT)
     # The image holds driver modules that are right now and will not be after the installation.
     if stale or (found and image.image.is_file() and images.contents(image.image).builds):
+        # Before a module is exchanged: the image would go on loading the former driver.
+        images.require_space(image)
         actions.append(f"refresh {image.image}")
     if not check:
         if found:

@@ -250,11 +250,12 @@ def test_a_full_disk_never_damages_the_driver(hosts: Pair, place: str, left: int
 
 
 def test_a_full_boot_never_damages_the_image(hosts: Pair) -> None:
-    """No control: update-initramfs itself writes beside the image and renames."""
-    host = hosts.product
-    with host.path("/etc/initramfs-tools/modules").open("a") as modules:
-        modules.write("nvidia\n")
-    host.run("update-initramfs", "-u", "-k", host.kernel)
+    """An image that could not be made anew has the old driver, and the host the new one's files."""
+    for each in (hosts.product, hosts.control):
+        with each.path("/etc/initramfs-tools/modules").open("a") as modules:
+            modules.write("nvidia\n")
+        each.run("update-initramfs", "-u", "-k", each.kernel)
+    host, control = hosts.product, hosts.control
     image = host.path(f"/boot/initrd.img-{host.kernel}")
     before = image.read_bytes()
     for part in (0, 0.5, 1.1):
@@ -262,9 +263,14 @@ def test_a_full_boot_never_damages_the_image(hosts: Pair) -> None:
             result = host.module("dkms_module", **INSTALL_OTHER)
             assert result["error"]["code"] == "boot_space_low", (part, result)
             assert image.read_bytes() == before
+            assert image_build(host) == resolved(host)["nvidia"]
     with full(host, "/boot", len(before) * 2):
         assert "failed" not in host.module("dkms_module", **INSTALL_OTHER)
         assert image_build(host) == resolved(host)["nvidia"]
+    with full(control, "/boot", 0):
+        hosts.procedure()
+        control.run("update-initramfs", "-u", "-k", control.kernel, check=False)
+        assert image_build(control) != resolved(control)["nvidia"], "the control has one driver"
 
 
 def test_a_full_disk_costs_the_procedure_its_driver(hosts: Pair) -> None:
