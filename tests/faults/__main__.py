@@ -105,7 +105,7 @@ def _inject_all(options: argparse.Namespace, record: Record) -> int:
             show.release(release)
             planned = campaign.faults(FAST if options.fast else FULL)
             if options.boot:
-                planned = _to_boot(planned, record, options.boot)
+                planned = to_boot(planned, record, options.boot)
             else:
                 done = record.ids()
                 planned = (one for one in planned if one.id not in done)
@@ -123,18 +123,22 @@ def _inject_all(options: argparse.Namespace, record: Record) -> int:
         return show.failed
 
 
-def _to_boot(planned: Iterator[Planned], record: Record, number: int) -> Iterator[Planned]:
+def to_boot(planned: Iterator[Planned], record: Record, number: int) -> Iterator[Planned]:
     """Yield recorded faults that were not booted yet: the product's and lost controls in turn."""
     outcomes = {outcome.id: outcome for outcome in record.outcomes}
-    kinds: Counter[tuple[str, bool]] = Counter()
+    # Of each kind, on whichever release, so that a sample has as many of them as it can.
+    kinds = Counter(
+        (outcome.kind, outcome.subject == PRODUCT)
+        for outcome in record.outcomes
+        if outcome.judged == BOOT
+    )
     for one in planned:
         outcome = outcomes.get(one.id)
         product = one.subject == PRODUCT
-        if outcome is None or not (product or outcome.lost):
+        if outcome is None or outcome.judged == BOOT or not (product or outcome.lost):
             continue
-        # Each kind in turn, so that a sample has as many of them as it can.
-        kinds[one.kind, product] += 1
-        if kinds[one.kind, product] <= number and outcome.judged != BOOT:
+        if kinds[one.kind, product] < number:
+            kinds[one.kind, product] += 1
             yield one
 
 
