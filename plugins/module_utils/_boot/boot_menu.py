@@ -29,28 +29,31 @@ PLACES = (Path("efi"), Path("boot"), Path("boot/efi"))
 _SAVED = "@saved"
 _DEFAULT = re.compile(r"^[ \t]*default[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
 _COUNTER = re.compile(r"\+(?P<left>\d+)(?:-\d+)?\.conf$")
-# Segments of strverscmp_improved(): a mark that orders before everything, digits, letters.
-_SEGMENT = re.compile(r"(?P<mark>[~^.-])|(?P<number>\d+)|(?P<letters>[A-Za-z]+)|(?P<other>.)", re.S)
-_MARK_RANK = {"~": 0, "": 1, "-": 2, "^": 3, ".": 4}
-_NUMBER_RANK, _LETTERS_RANK = 6, 5
+# A turn of strverscmp_improved(): what is passed over, the marks in order, digits or letters.
+_SEGMENT = re.compile(
+    r"[^0-9A-Za-z~^.-]*(?P<tilde>~?)(?P<dash>-?)(?P<caret>\^?)(?P<dot>\.?)"
+    r"(?P<segment>[0-9]+|[A-Za-z]*)"
+)
 
 
-def version_key(text: str) -> tuple[tuple[int, int, str], ...]:
+def version_key(text: str) -> tuple[tuple[int | str, ...], ...]:
     """Return what orders texts as systemd's strverscmp_improved() does.
 
-    "~" comes before the end of the text, then "-", "^", ".", letters and numbers, which compare by
-    value; all other characters are passed over.
+    A text is read in turns. In each, "~" comes before the end of the text, that before "-", that
+    before "^" and that before "."; then numbers, which compare by value, come after letters.
     """
-    key = []
+    key: list[tuple[int | str, ...]] = []
+    # Some part of each match is there, but for the one at the end of the text.
     for match in _SEGMENT.finditer(text):
-        if match["mark"]:
-            key.append((_MARK_RANK[match["mark"]], 0, ""))
-        elif match["number"]:
-            digits = match["number"].lstrip("0")
-            key.append((_NUMBER_RANK, len(digits), digits))
-        elif match["letters"]:
-            key.append((_LETTERS_RANK, 0, match["letters"]))
-    return (*key, (_MARK_RANK[""], 0, ""))
+        marks = [match[name] == "" for name in ("tilde", "dash", "caret", "dot")]
+        if match.end("tilde") == len(text):
+            key.append((marks[0], False))
+            break
+        segment = match["segment"]
+        is_number = segment.isdigit()
+        value = segment.lstrip("0") if is_number else segment
+        key.append((marks[0], True, *marks[1:], is_number, len(value) if is_number else 0, value))
+    return tuple(key)
 
 
 def _compare(left: BootEntry, right: BootEntry) -> int:
