@@ -24,6 +24,7 @@ from .subjects import (
     PARAMETERS_AWAY,
     PRODUCT_STEPS,
     STAGE,
+    STEP_ENDS,
     SUBJECTS,
     Step,
 )
@@ -82,7 +83,7 @@ def _does(host: Host, steps: Sequence[Step], notes: dict[str, Any]) -> bool:
             continue
         try:
             step.act(host, carried)
-        except Exception:
+        except STEP_ENDS:
             # The play ends for this host.
             return False
     return True

@@ -9,6 +9,7 @@ modules with the same arguments; between them a second build replaces the first,
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ depmod -a "$1"
 
 class StepFailed(Exception):
     """A step failed without any fault: the harness itself is out of order."""
+
+
+#: How a step ends that something is in the way of: refused, by a command's status, without a whole
+#: answer or what an earlier step would have left, by the file system, by its time limit. Any other
+#: exception is a fault of the harness, and is told as one.
+STEP_ENDS = (
+    StepFailed,
+    AssertionError,
+    ValueError,
+    LookupError,
+    OSError,
+    subprocess.SubprocessError,
+)
 
 
 @dataclass(frozen=True)
