@@ -50,7 +50,8 @@ def record_of(
     lock = released if "boot_id" in released else branch(verified, "lock")
     outcome = said("p2p_outcome")
     if not outcome:
-        if "boot_id" not in lock:
+        # A host that nothing was done to was not locked either.
+        if "boot_id" not in lock and "p2p_came_through" not in (said("group_names") or []):
             return None
         outcome = "verified" if "verdict" in verified else "done"
     kernels = [branch(said(name), "ansible_facts", "p2p", "kernel") for name in _READINGS]

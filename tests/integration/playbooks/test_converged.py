@@ -66,3 +66,27 @@ def test_what_has_changed_since_is_mended(fleet: StagedFleet) -> None:
     fleet.set("done", guarded=False)
     assert fleet.run("--limit", "done").code == 0
     assert fleet.journals()["done"] == ["verified", "guard present"]
+
+
+def test_other_groups_than_those_on_record_are_recorded_by_its_batch(fleet: StagedFleet) -> None:
+    fleet.set("done", groups=[[0, 1]])
+    ended = fleet.run("--limit", "done")
+    assert ended.code == 0, ended
+    assert fleet.journals()["done"] == ["verified", "verified", "guard present"]
+    assert fleet.record("done")["outcome"] == "verified"
+    fleet.forget_journals()
+    assert fleet.run("--limit", "done").code == 0
+    assert fleet.journals()["done"] == ["verified"]
+
+
+def test_a_failed_proof_and_a_refusal_beside_each_other_are_both_told(tmp_path: Path) -> None:
+    fleet = StagedFleet(tmp_path, ["done", "busy", "new"], p2p_serial=1)
+    assert fleet.run("--limit", "done").code == 0
+    fleet.set("done", fault="verdict")
+    fleet.set("busy", processes=[{"pid": 1, "name": "train"}])
+    ended = fleet.run()
+    assert ended.code != 0, ended
+    told = [fleet.record(name) for name in fleet.names]
+    assert [one["outcome"] for one in told] == ["failed", "refused", "not_reached"]
+    codes = [one["failure"]["code"] for one in told]
+    assert codes == ["verification_failed", "gpus_busy", "fleet_stopped"]

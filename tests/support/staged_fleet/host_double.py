@@ -46,6 +46,9 @@ def bare(name: str, **changes: Any) -> dict[str, Any]:
         "keys": {},
         "driver_on_trial": False,
         "guarded": False,
+        # Which GPUs reach each other, and what the guard has on record of it.
+        "groups": [],
+        "recorded_groups": [],
         "processes": [],
         "scheduler": {"drained": False, "reason": "", "jobs": 0},
         "journal": [],
@@ -152,7 +155,11 @@ class HostDouble:
             "guard": guard is None or state["guarded"],
         }
         left = [{"step": step, "reason": "as the double has it"} for step in done if not done[step]]
-        return {"open": left, "verified_groups": [], "build_id": driver and PATCHED}
+        return {
+            "open": left,
+            "verified_groups": state["recorded_groups"],
+            "build_id": driver and PATCHED,
+        }
 
     def dkms_module(self, given: Result, check: bool) -> Result:
         """Install or remove the driver."""
@@ -324,18 +331,20 @@ class HostDouble:
         self.change("verified", lambda: None, check=False)
         verdict = "pass" if good and self.state["fault"] != "verdict" else "fail"
         pair = {"from": 0, "to": 1, "verdict": verdict, "reasons": [] if good else ["data_dropped"]}
-        result = {"verdict": verdict, "pairs": [pair], "causes": [], "groups": [], "gpus": []}
+        result: Result = {"verdict": verdict, "pairs": [pair], "causes": [], "gpus": []}
+        result["groups"] = self.state["groups"]
         held = {"action": "acquired", "boot_id": self.boot_id, "at": "2026-11-23T09:30:00Z"}
         return {**result, "p2p": result, **({"lock": held} if given.get("lock") else {})}
 
     def p2p_guard(self, given: Result, check: bool) -> Result:
-        """Put the guard on or take it off."""
+        """Put the guard on, with the groups that were verified, or take it off."""
         wanted = given.get("state", "present") == "present"
-        if self.state["guarded"] == wanted:
+        new = {"guarded": wanted, "recorded_groups": self.state["groups"] if wanted else []}
+        if all(self.state[name] == value for name, value in new.items()):
             return {}
         return {
             "changed": self.change(
-                f"guard {given['state']}", lambda: self.state.update(guarded=wanted), check=check
+                f"guard {given['state']}", lambda: self.state.update(new), check=check
             )
         }
 
