@@ -15,18 +15,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import (
-    grub_environment,
-    grub_script,
-)
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import (
-    format_line,
-    from_arguments,
-)
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import grub_environment
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.detect import detect
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import BootLoader
 
-from support.file_tree_host import FileTreeHost, environment_block
+from support.file_tree_host import FileTreeHost, as_the_kernel_has_it, environment_block
 
 MACHINE = "4d2f8e5a1b7c4f0e9d3a6b8c7e5f1a20"
 ENTRIES = "boot/loader/entries"
@@ -226,7 +219,9 @@ class BlsHost(FileTreeHost):
         selector = self.variables().get("next_entry")
         if selector:
             self.set_variable("next_entry", "")
+            self.piece_done()
         self.set_variable("boot_success", "0")
+        self.piece_done()
         keys = self._menu()
         chosen = selector or self.variables().get("saved_entry", "0")
         first = f"{MACHINE}-{self.layout.kernels[0]}"
@@ -234,11 +229,12 @@ class BlsHost(FileTreeHost):
         image = keys[name]["linux"]
         for file in (image, keys[name]["initrd"].split()[0]):
             assert self.path(f"boot/{file.lstrip('/')}").is_file(), f"GRUB finds no {file}"
-        text = f"linux {image} {_expanded(keys[name]['options'], self.variables())}\n"
-        words = grub_script.parse(text).commands[0].words[2:]
-        line = format_line(from_arguments(word.text for word in words))
+        line = as_the_kernel_has_it(_expanded(keys[name]["options"], self.variables()))
         self.set_variable("boot_success", "1")
-        self.started(f"(hd0,gpt2){image}", line)
+        self.started(f"BOOT_IMAGE=(hd0,gpt2){image} {line}")
+
+    def refresh(self) -> None:
+        """Do nothing: the present kernels' entries are written once, when they are installed."""
 
     def _menu(self) -> dict[str, dict[str, str]]:
         menu = {}

@@ -81,7 +81,7 @@ class BootHost(FileTreeHost):
         for name in set(re.findall(r"/boot/((?:vmlinuz|init)\S*)", self.recorded.read_text())):
             self.write(f"boot/{name}", "image")
         self.write(f"{self.directory}/grubenv", environment_block())
-        self.write(f"{self.directory}/grub.cfg", self.tools.generate(b""))
+        self.refresh()
         self.path(f"{self.directory}/grub.cfg").chmod(0o600)
         self.reboot()
 
@@ -97,16 +97,13 @@ class BootHost(FileTreeHost):
 
     def administer(self, words: str, place: str) -> None:
         """Write them into the main file or a drop-in, and run the generator."""
-        before = "" if place == "50-cloudimg-settings.cfg" else "$GRUB_CMDLINE_LINUX_DEFAULT "
-        line = f'GRUB_CMDLINE_LINUX_DEFAULT="{before}{words}"\n'
-        if place == "main":
-            # In front, where it cannot come behind a last line that has no end.
-            main = self.read("etc/default/grub")
-            self.write("etc/default/grub", main.replace('_DEFAULT="', f'_DEFAULT="{words} ', 1))
-        else:
-            self.write(f"etc/default/grub.d/{place}", line)
-        self.write(f"{self.directory}/grub.cfg", self.tools.generate(b""))
+        self.write_defaults(words, place)
+        self.refresh()
         self.reboot()
+
+    def refresh(self) -> None:
+        """Do what update-grub does; half a menu, as a cut in its copying leaves, is GRUB's end."""
+        self.write(f"{self.directory}/grub.cfg", self.tools.generate(b""))
 
     def reboot(self) -> None:
         """Do what GRUB does: take next_entry, clear it in place, boot the entry it names."""
@@ -120,6 +117,7 @@ class BootHost(FileTreeHost):
         selector = grub_environment.parse(block).get("next_entry")
         if selector:
             environment.write_bytes(grub_environment.updated(block, "next_entry", ""))
+            self.piece_done()
         default = grub_script.default_selector(script, None)
         known = {entry.identity for entry in script.walk()}
         entry = grub_script.find_entry(script, selector if selector in known else default)
@@ -127,4 +125,4 @@ class BootHost(FileTreeHost):
         for name in entry.files:
             assert self.path(name.lstrip("/")).is_file(), f"GRUB finds no {name}"
         line = format_line(from_arguments(w.text for w in entry.linux.arguments[1:]))
-        self.started(entry.files[0], line)
+        self.started(f"BOOT_IMAGE={entry.files[0]} {line}")

@@ -10,16 +10,17 @@ the first line of /etc/kernel/cmdline goes into each entry, for GRUB update-grub
 
 from __future__ import annotations
 
-import uuid
+import itertools
 from pathlib import Path
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import grub_defaults
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.plan import Host, observe
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.proxmox_boot import (
     ProxmoxBoot,
     ProxmoxGrub,
     ProxmoxSystemdBoot,
 )
+
+from support.file_tree_host import FileTreeHost, as_the_kernel_has_it
 
 PARTITIONS = ("1A2B-3C4D", "5E6F-7A8B")
 OPTIONS = "root=ZFS=rpool/ROOT/pve-1 boot=zfs quiet"
@@ -27,25 +28,22 @@ CMDLINE = "etc/kernel/cmdline"
 _WARNING = "WARN: /dev/disk/by-uuid/{uuid} does not exist - clean '/etc/kernel/proxmox-boot-uuids'!"
 
 
-class PowerCut(BaseException):
-    """The machine goes down while proxmox-boot-tool works."""
-
-
-class ProxmoxHost:
+class ProxmoxHost(FileTreeHost):
     """A host under ``root``; ``partitions`` holds what each was last filled with."""
 
     loader_class: type[ProxmoxBoot] = ProxmoxSystemdBoot
+    places = ("etc", "var")
+    can_try = False
+    boot_disks = len(PARTITIONS)
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self.partitions: dict[str, str] = {}
         self.missing: set[str] = set()
-        self.power_cut_after: int | None = None
         self.write("etc/kernel/proxmox-boot-uuids", "".join(f"{u}\n" for u in PARTITIONS))
-        self.write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\n")
-        (root / "var/lib").mkdir(parents=True)
         self.make_configuration()
         self.refresh()
+        self._turns = itertools.cycle(PARTITIONS)
         self.reboot()
 
     def make_configuration(self) -> None:
@@ -56,53 +54,46 @@ class ProxmoxHost:
         """Return what the tool puts into entries."""
         return self.read(CMDLINE).splitlines()[0]
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file of the host."""
-        return self.root / name
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the host."""
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        self.path(name).write_text(text, encoding="utf-8")
-
-    def read(self, name: str) -> str:
-        """Return a file of the host as text."""
-        return self.path(name).read_text(encoding="utf-8")
-
-    def tree(self) -> dict[str, object]:
+    def tree(self) -> dict[str, bytes]:
         """Return every file that the product may write, and the partitions."""
-        files = {
-            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else b""
-            for place in ("etc", "var")
-            for path in sorted((self.root / place).rglob("*"))
-        }
-        return {**files, **self.partitions}
+        filled = {partition: line.encode() for partition, line in self.partitions.items()}
+        return {**super().tree(), **filled}
 
     def loader(self) -> ProxmoxBoot:
         """Return the host's boot loader with this host's tool."""
         return self.loader_class(self.root, vendor="intel", tool=self)
 
-    def observe(self) -> Host:
-        """Return the host as the modules observe it."""
-        return observe(self.loader(), self.root)
+    def administer(self, words: str, place: str) -> None:
+        """Append them to the first line of /etc/kernel/cmdline, and refresh."""
+        first, end, rest = self.read(CMDLINE).partition("\n")
+        self.write(CMDLINE, f"{first} {as_the_kernel_has_it(words)}{end}{rest}")
+        self.refresh()
+        self.reboot()
 
     def refresh(self) -> str:
-        """Do what ``proxmox-boot-tool refresh`` does; the power may go after a partition."""
+        """Do what ``proxmox-boot-tool refresh`` does.
+
+        The power may go before and behind each partition, and while one is filled: that one boots
+        nothing until it is filled again.
+        """
         said = []
-        for number, partition in enumerate(PARTITIONS):
-            if self.power_cut_after == number:
-                raise PowerCut
+        for partition in PARTITIONS:
+            self.piece_done()
             if partition in self.missing:
                 said.append(f"{_WARNING.format(uuid=partition)} - skipping")
                 continue
             said.append(f"Copying and configuring kernels on /dev/disk/by-uuid/{partition}")
+            self.partitions.pop(partition, None)
+            self.piece_done()
             self.partitions[partition] = self.options()
+        self.piece_done()
         return "\n".join(said)
 
-    def reboot(self, partition: str = PARTITIONS[0]) -> None:
-        """Start from a partition, the first or, where its disk is broken, the second."""
-        self.write("proc/cmdline", f"{self.partitions[partition]}\n")
-        self.write("proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
+    def reboot(self, partition: str | None = None) -> None:
+        """Start from this partition, or from the next in turn that can be started from."""
+        turn = next(self._turns)
+        other = next(p for p in PARTITIONS if p != turn)
+        self.started(self.partitions[partition or (turn if turn in self.partitions else other)])
 
     def booted(self) -> list[str]:
         """Return the running kernel's parameters."""
@@ -124,7 +115,13 @@ class ProxmoxGrubHost(ProxmoxHost):
             'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX root=ZFS=rpool/ROOT/pve-1 boot=zfs"\n',
         )
 
+    def administer(self, words: str, place: str) -> None:
+        """Write them into the main file or a drop-in, and refresh."""
+        self.write_defaults(words, place)
+        self.refresh()
+        self.reboot()
+
     def options(self) -> str:
-        """Return what update-grub puts on the kernels' lines."""
+        """Return what GRUB makes of the kernels' lines that update-grub writes."""
         values = grub_defaults.evaluate(grub_defaults.files(self.root))[-1]
-        return f"{values.linux} {values.default}".strip()
+        return as_the_kernel_has_it(f"{values.linux} {values.default}")

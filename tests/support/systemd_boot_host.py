@@ -11,19 +11,21 @@ host with the real one.
 from __future__ import annotations
 
 import json
-import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import boot_menu, cmdline
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.kernelstub import Kernelstub
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.plan import Host, observe
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.systemd_boot import SystemdBoot
+
+from support.file_tree_host import FileTreeHost, as_the_kernel_has_it
 
 MACHINE_ID = "6ab461ecafe444959a617cbbb11e722d"
 RELEASES = ("6.1.0-45-amd64", "6.1.0-57-amd64")
 OPTIONS = "root=LABEL=gpufleet-lab ro quiet console=ttyS0,115200"
 ESP = "boot/efi"
 LOADER_CONF = f"{ESP}/loader/loader.conf"
+_SELECTED = "LoaderEntrySelected"
 _EFIVARS = "sys/firmware/efi/efivars"
 _GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _ATTRIBUTES = b"\x06\x00\x00\x00"
@@ -34,18 +36,20 @@ _MOUNTS = """\
 """  # noqa: E501
 
 
-class SystemdBootHost:
+class SystemdBootHost(FileTreeHost):
     """A Debian host under ``root`` whose machine can be rebooted and given kernels."""
 
     loader_class: type[SystemdBoot] = SystemdBoot
     parameter_file = "etc/kernel/cmdline"
+    places = ("etc", "boot", "var", _EFIVARS)
+    tool_parameters: tuple[str, ...] = ("systemd.machine_id",)
 
     def __init__(self, root: Path, *, has_parameter_file: bool = True) -> None:
-        self.root = root
-        self.write("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\n")
+        super().__init__(root)
+        self.inherits_running = not has_parameter_file
         self.write("proc/self/mountinfo", _MOUNTS)
         self.write("etc/machine-id", f"{MACHINE_ID}\n")
-        for directory in ("var/lib", "boot", "etc/kernel"):
+        for directory in ("boot", "etc/kernel"):
             self.path(directory).mkdir(parents=True, exist_ok=True)
         self.set_variable("LoaderInfo", "systemd-boot 252.39-1~deb12u2")
         self.set_features(0x7FF)
@@ -53,35 +57,13 @@ class SystemdBootHost:
         self.write("proc/cmdline", f"{OPTIONS}\n")
         if has_parameter_file:
             self.make_parameter_file()
-        for release in RELEASES:
-            self.install(release)
+        self.refresh()
         self.reboot()
-
-    # Files
-
-    def path(self, name: str) -> Path:
-        """Return the path of a file of the host."""
-        return self.root / name
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the host."""
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        self.path(name).write_text(text, encoding="utf-8")
-
-    def read(self, name: str) -> str:
-        """Return a file of the host as text."""
-        return self.path(name).read_text(encoding="utf-8")
 
     def tree(self) -> dict[str, bytes]:
         """Return every file, directory and EFI variable that the product may write."""
-        places = ("etc", "boot", "var", _EFIVARS)
-        return {
-            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else b""
-            for place in places
-            for path in sorted((self.root / place).rglob("*"))
-            # The loader sets it anew at each boot.
-            if not path.name.startswith("LoaderEntrySelected")
-        }
+        # The loader sets it anew at each boot.
+        return {name: data for name, data in super().tree().items() if _SELECTED not in name}
 
     # The firmware's variables, and bootctl's part
 
@@ -98,27 +80,26 @@ class SystemdBootHost:
     def set_variable(self, name: str, text: str | None) -> None:
         """Write or remove a variable."""
         path = self._variable(name)
-        path.unlink(missing_ok=True)
         if text:
             path.write_bytes(_ATTRIBUTES + f"{text}\0".encode("utf-16-le"))
+        else:
+            path.unlink(missing_ok=True)
 
     def set_features(self, bits: int) -> None:
         """Write what the boot loader says that it can do."""
         self._variable("LoaderFeatures").write_bytes(_ATTRIBUTES + bits.to_bytes(8, "little"))
 
     def select(self, identity: str | None) -> None:
-        """Do what ``bootctl set-oneshot`` does."""
+        """Do what ``bootctl set-oneshot`` does, by one call of the firmware."""
+        self.piece_done()
         self.set_variable("LoaderEntryOneShot", identity)
+        self.piece_done()
 
     # The product
 
     def loader(self) -> SystemdBoot:
         """Return the host's boot loader with this host's tools."""
         return self.loader_class(self.root, vendor="intel", tool=self)
-
-    def observe(self) -> Host:
-        """Return the host as the modules observe it."""
-        return observe(self.loader(), self.root)
 
     # The host's own tools
 
@@ -129,6 +110,33 @@ class SystemdBootHost:
     def entry_path(self, release: str) -> str:
         """Return the file of a kernel's entry."""
         return f"{ESP}/loader/entries/{MACHINE_ID}-{release}.conf"
+
+    def refresh(self) -> None:
+        """Make every kernel's entry anew."""
+        for release in RELEASES:
+            self.install(release)
+
+    def administer(self, words: str, place: str) -> None:
+        """Append them to the tool's file and have it run; without one, to each entry."""
+        added = as_the_kernel_has_it(words)
+        if self.path(self.parameter_file).is_file():
+            self.write(self.parameter_file, self.with_parameters(added))
+            self.refresh()
+        else:
+            for release in RELEASES:
+                path, options = self.entry_path(release), self.options(release)
+                self.write(path, self.read(path).replace(options, f"{options} {added}"))
+        self.reboot()
+
+    def with_parameters(self, words: str) -> str:
+        """Return the tool's file with ``words`` behind its own."""
+        return self.read(self.parameter_file).rstrip("\n") + f" {words}\n"
+
+    def _write_entry(self, release: str, text: str) -> None:
+        """Write an entry as the tools do: the file is emptied before it is filled."""
+        for content in ("", text):
+            self.write(self.entry_path(release), content)
+            self.piece_done()
 
     def install(self, release: str) -> None:
         """Do what ``kernel-install add`` does (90-loaderentry.install of systemd 252)."""
@@ -141,10 +149,11 @@ class SystemdBootHost:
         if not any(word.startswith("systemd.machine_id=") for word in words):
             words.append(f"systemd.machine_id={MACHINE_ID}")
         directory = f"/{MACHINE_ID}/{release}"
-        self.write(f"{ESP}{directory}/linux", "kernel")
-        self.write(f"{ESP}{directory}/initrd.img-{release}", "initrd")
-        self.write(
-            self.entry_path(release),
+        for name in ("linux", f"initrd.img-{release}"):
+            self.write(f"{ESP}{directory}/{name}", "image")
+            self.piece_done()
+        self._write_entry(
+            release,
             "title      Debian GNU/Linux 12 (bookworm)\n"
             f"version    {release}\n"
             f"machine-id {MACHINE_ID}\n"
@@ -162,21 +171,23 @@ class SystemdBootHost:
     # The machine
 
     def reboot(self) -> None:
-        """Do what systemd-boot does: take LoaderEntryOneShot, remove it, boot what it names."""
+        """Do what systemd-boot does: take LoaderEntryOneShot, remove it, boot what it names.
+
+        An entry that names no kernel, as one that is being written, is none.
+        """
         selected = self.variable("LoaderEntryOneShot")
-        self.set_variable("LoaderEntryOneShot", None)
+        if selected is not None:
+            self.set_variable("LoaderEntryOneShot", None)
+            self.piece_done()
         menu = boot_menu.read_menu(self.root)
+        menu = replace(menu, entries=tuple(e for e in menu.entries if e.value("linux")))
         chosen = [entry for entry in menu.entries if entry.identity == selected]
         entry = chosen[0] if chosen else menu.default()
         assert entry.missing_files() == []
-        self.set_variable("LoaderEntrySelected", entry.identity)
+        self.set_variable(_SELECTED, entry.identity)
+        self.piece_done()
         initrd = (entry.value("initrd") or "").replace("/", "\\")
-        self.write("proc/cmdline", f"initrd={initrd} {entry.options}\n")
-        self.write("proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
-
-    def command_line(self) -> str:
-        """Return /proc/cmdline."""
-        return self.read("proc/cmdline").strip()
+        self.started(f"initrd={initrd} {entry.options}")
 
     def booted(self) -> list[str]:
         """Return the running kernel's parameters without what loader, tool and trial add."""
@@ -192,6 +203,7 @@ class KernelstubHost(SystemdBootHost):
 
     loader_class = Kernelstub
     parameter_file = "etc/kernelstub/configuration"
+    tool_parameters = ()
 
     def make_parameter_file(self) -> None:
         """Write kernelstub's configuration as its save_config() does."""
@@ -210,6 +222,14 @@ class KernelstubHost(SystemdBootHost):
         self.write(self.parameter_file, json.dumps(document, indent=2))
         self.write(LOADER_CONF, "default Pop_OS-current\n")
 
+    def with_parameters(self, words: str) -> str:
+        """Return the configuration with the options that ``kernelstub --add-options`` adds."""
+        document = json.loads(self.read(self.parameter_file))
+        line = cmdline.parse(words)
+        document["user"]["kernel_options"] += map(cmdline.format_parameter, line.parameters)
+        document["user"]["kernel_options"] += ["--", *line.for_init] if line.for_init else []
+        return json.dumps(document, indent=2)
+
     def entry_path(self, release: str) -> str:
         """Return the file of a kernel's entry: the newest is the current one."""
         name = "current" if release == RELEASES[-1] else "oldkern"
@@ -223,8 +243,9 @@ class KernelstubHost(SystemdBootHost):
         directory = "/EFI/Pop_OS-0f2a"
         for name in (f"vmlinuz{suffix}.efi", f"initrd.img{suffix}"):
             self.write(f"{ESP}{directory}/{name}", "image")
-        self.write(
-            self.entry_path(release),
+            self.piece_done()
+        self._write_entry(
+            release,
             "title Pop!_OS\n"
             f"linux {directory}/vmlinuz{suffix}.efi\n"
             f"initrd {directory}/initrd.img{suffix}\n"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,10 @@ from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface impor
     TrialRefused,
     apply_in_order,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.proxmox_host import (
     CMDLINE,
     OPTIONS,
     PARTITIONS,
-    PowerCut,
     ProxmoxGrubHost,
     ProxmoxHost,
 )
@@ -85,34 +81,6 @@ def test_a_partition_that_is_skipped_with_a_warning_is_a_refusal(host: ProxmoxHo
     assert present(host).steps
     apply_in_order(remove(host))
     assert set(host.partitions.values()) == {" ".join(OLD)}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20, deadline=None)
-@given(killed_after=st.integers(0, 7), power_cut_after=st.integers(0, 2), removing=st.booleans())
-def test_killed_anywhere_the_next_run_reaches_every_partition(
-    kind: type[ProxmoxHost], killed_after: int, power_cut_after: int, removing: bool
-) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        host = kind(Path(directory))
-        pristine = host.tree()
-        if removing:
-            apply_in_order(present(host).steps)
-        host.power_cut_after = power_cut_after
-        try:
-            for step in (remove(host) if removing else present(host).steps)[:killed_after]:
-                step.apply()
-        except PowerCut:
-            pass
-        host.power_cut_after = None
-        for partition in PARTITIONS:
-            host.reboot(partition)
-            assert host.booted() in (OLD, NEW)
-        apply_in_order(present(host).steps)
-        assert set(host.partitions.values()) == {" ".join(NEW)}
-        assert present(host).steps == []
-        apply_in_order(remove(host))
-        assert host.tree() == pristine
 
 
 def test_a_sticky_parameter_is_refused_with_its_file(tmp_path: Path) -> None:
