@@ -102,9 +102,9 @@ def _is_replacing(host: Host) -> bool:
 
 
 def _configure(host: Host, parameters: Sequence[Parameter] | None) -> list[Step]:
-    """Return the loader's steps, marked where they replace one list of ours by another."""
+    """Return the loader's steps, marked where they take a list of ours away or replace it."""
     own = host.loader.own_parameters()
-    replaces = parameters is not None and own is not None and not _same(own, parameters)
+    replaces = own is not None and (parameters is None or not _same(own, parameters))
     steps = host.loader.steps_to_configure(parameters)
     return replacing.marked(host.root, own if replaces else None, steps)
 

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the gpufleet authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mark that one list of our parameters is taking the place of another.
+"""The mark that one list of our parameters is taking the place of another, or that one is removed.
 
 The new list in /etc alone does not tell whether the boot loader's files have followed: where it is
-the shorter one, all of it is in force already, and what it lacks may still be in them.
+the shorter one, all of it is in force already, and what it lacks may still be in them. Nor does
+the default entry tell about the others: it may have a list that is on its way out of all of them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,6 @@ def marked(root: Path, former: Sequence[Parameter] | None, steps: Sequence[Step]
     first: list[Step] = []
     if begun is None and former is not None:
         begun = (json.dumps({"former": [p.text for p in former]}) + "\n").encode()
-        first.append(StateFile("mark the parameters as being replaced", path, None, begun))
-    last = [] if begun is None else [StateFile("mark them as replaced", path, begun, None)]
+        first.append(StateFile("mark the parameters as being changed", path, None, begun))
+    last = [] if begun is None else [StateFile("take the mark away", path, begun, None)]
     return [*first, *steps, *last]

@@ -247,7 +247,7 @@ def test_a_trial_while_a_list_is_half_replaced_has_its_own_words_only(
 def test_a_damaged_mark_of_a_replacement_is_still_one(host: BootHost) -> None:
     apply_in_order(present(host, trial=False).steps)
     host.write("var/lib/gpufleet/boot/replacing.json", "{")
-    assert names(present(host, trial=False).steps)[-1] == "mark them as replaced"
+    assert names(present(host, trial=False).steps)[-1] == "take the mark away"
 
 
 def test_one_of_several_is_taken_back(host: BootHost) -> None:

@@ -1,0 +1,47 @@
+# Copyright (c) 2026, the gpufleet authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single ways through present, absent and trial that have to come out the same on every host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import conflicts, plan
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import wanted
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import apply_in_order
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.trial import read_running
+from support.boot_hosts import HOSTS
+from support.file_tree_host import FileTreeHost
+
+WANTED = ["intel_iommu=on", "iommu=pt"]
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> FileTreeHost:
+    return HOSTS[request.param](tmp_path)
+
+
+def set_it(host: FileTreeHost) -> plan.CommandLinePlan:
+    return plan.plan_present(host.observe(), WANTED, trial=False, panic_seconds=30)
+
+
+@pytest.mark.parametrize("applied", range(6))
+def test_a_removal_that_was_killed_has_to_be_made_up_for(host: FileTreeHost, applied: int) -> None:
+    original = host.tree()
+    apply_in_order(set_it(host).steps)
+    configured = host.tree()
+    removal = plan.plan_absent(host.observe(), []).steps
+    for step in removal[:applied]:
+        step.apply()
+    # The default entry may have them still, where the files that it is made from have not.
+    apply_in_order(set_it(host).steps)
+    assert host.tree() == configured
+    host.refresh()
+    host.reboot()
+    assert conflicts.in_force(wanted(WANTED), read_running(host.root).line, vendor="intel")
+    apply_in_order(plan.plan_absent(host.observe(), []).steps)
+    host.reboot()
+    apply_in_order(plan.plan_absent(host.observe(), []).steps)
+    assert host.tree() == original
