@@ -287,6 +287,7 @@ class GrubBls(BootLoader):
                     missing_one_shot(self._script())
                     or self._counting()
                     or missing_source(self.root, self._default())
+                    or self.init_obstacle()
                 )
             except (BootConfigurationRefused, grub_script.GrubScriptError) as refusal:
                 obstacle = str(refusal)

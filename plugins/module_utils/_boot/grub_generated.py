@@ -246,7 +246,7 @@ class GeneratedGrub(BootLoader):
         if obstacle is None:
             try:
                 grub_environment.read(self._environment())
-                obstacle = grub_trial_entry.missing_snippet(self._script())
+                obstacle = grub_trial_entry.missing_snippet(self._script()) or self.init_obstacle()
             except (BootConfigurationRefused, grub_script.GrubScriptError) as refusal:
                 obstacle = str(refusal)
         return TrialSupport(obstacle is None, obstacle or "")

@@ -235,6 +235,17 @@ class BootLoader(ABC):
     def trial_support(self) -> TrialSupport:
         """Tell whether a one-shot boot with a way back is possible on this host."""
 
+    def init_obstacle(self) -> str | None:
+        """Return why the kernel would not see a trial's token, or None if it would.
+
+        Raises:
+            BootConfigurationRefused: the default entry cannot be told.
+        """
+        token = Parameter(TRIAL_PARAMETER, "0")
+        if self.after([token]).value_of(TRIAL_PARAMETER) is not None:
+            return None
+        return "the default entry has a lone --, behind which a trial's words would be for init"
+
     @abstractmethod
     def steps_to_arm(self, trial: Trial) -> list[Step]:
         """Return what makes the next boot, and only it, the trial's."""

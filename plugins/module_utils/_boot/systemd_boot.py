@@ -291,7 +291,9 @@ class SystemdBoot(BootLoader):
 
     def trial_support(self) -> TrialSupport:
         """Tell whether systemd-boot can start an entry once and the EFI variables are writable."""
-        return boot_entry_trial.support(self.root, self._menu())
+        support = boot_entry_trial.support(self.root, self._menu())
+        obstacle = self.init_obstacle() if support.possible else None
+        return support if obstacle is None else TrialSupport(False, obstacle)
 
     def next_boot_token(self) -> str | None:
         """Return the token of the trial that LoaderEntryOneShot selects, or None."""

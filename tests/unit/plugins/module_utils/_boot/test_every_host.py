@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot import conflicts, plan
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.cmdline import wanted
-from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import apply_in_order
+from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.interface import (
+    TrialRefused,
+    apply_in_order,
+)
 from ansible_collections.gpufleet.p2p.plugins.module_utils._boot.trial import read_running
 from support.boot_hosts import HOSTS
 from support.file_tree_host import FileTreeHost
@@ -45,3 +48,17 @@ def test_a_removal_that_was_killed_has_to_be_made_up_for(host: FileTreeHost, app
     host.reboot()
     apply_in_order(plan.plan_absent(host.observe(), []).steps)
     assert host.tree() == original
+
+
+def test_no_trial_where_its_words_would_be_for_init(host: FileTreeHost) -> None:
+    host.administer("-- single", "main")
+    before = host.tree()
+    support = host.loader().trial_support()
+    assert not support.possible
+    with pytest.raises(TrialRefused) as refusal:
+        plan.plan_armed(host.observe(), None, unchanged=True)
+    assert refusal.value.code == "trial_impossible"
+    assert refusal.value.read == support.reason
+    assert host.tree() == before
+    if host.can_try:
+        assert "lone --" in support.reason
