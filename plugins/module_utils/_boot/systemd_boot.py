@@ -103,15 +103,9 @@ class SystemdBoot(BootLoader):
         return self._menu().default().line
 
     def own_parameters(self) -> tuple[Parameter, ...] | None:
-        """Return what the record says is ours; None where nothing is.
-
-        While one list takes the place of another, all of both: neither is what is configured.
-        """
+        """Return what the record says is ours; None where nothing is."""
         record = self._record()
-        if record is None or not record.parameters:
-            return None
-        former = [parameter for run in record.former for parameter in run]
-        return record.parameters + tuple(p for p in former if p not in record.parameters)
+        return record.parameters or None if record is not None else None
 
     def after(self, parameters: Sequence[Parameter] | None) -> CommandLine:
         """Return the default entry's parameters with gpufleet's replaced by these."""
