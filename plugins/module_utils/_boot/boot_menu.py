@@ -122,7 +122,7 @@ class Menu:
         for pattern in self.patterns:
             matching = [entry for entry in self.ordered() if _matches(entry, pattern)]
             if len(matching) == 1 or (matching and self.sorts_by_key):
-                return matching[0]
+                return _first(matching)
         if not self.entries or not self.sorts_by_key or self.has_images:
             raise BootConfigurationRefused(
                 "default_entry_unknown",
@@ -132,11 +132,30 @@ class Menu:
                 want="one entry that is known to boot by default",
                 remedy="choose it: bootctl set-default ID (bootctl list shows the ids)",
             )
-        return self.ordered()[0]
+        return _first(self.ordered())
 
     def with_entry(self, entry: BootEntry) -> Menu:
         """Return the menu as it is with one more entry."""
         return replace(self, entries=(*self.entries, entry))
+
+
+def _first(ordered: Sequence[BootEntry]) -> BootEntry:
+    """Return the first entry in the menu's order.
+
+    Raises:
+        BootConfigurationRefused: another one stands as high, as 00.conf does beside 0.conf. Which
+            of them systemd-boot shows first is up to the directory.
+    """
+    first = ordered[0]
+    equal = [entry.identity for entry in ordered if _compare(first, entry) == 0]
+    if set(equal) != {first.identity}:
+        raise BootConfigurationRefused(
+            "default_entry_unknown",
+            read=f"{', '.join(sorted(equal))}: names that are the same version to systemd-boot",
+            want="one entry that is known to boot by default",
+            remedy="choose it: bootctl set-default ID; or rename one of them",
+        )
+    return first
 
 
 def _matches(entry: BootEntry, pattern: str) -> bool:

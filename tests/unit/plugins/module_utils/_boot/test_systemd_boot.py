@@ -383,6 +383,28 @@ def test_old_loaders_and_images_need_a_configured_default(debian: SystemdBootHos
     assert debian.loader().default_entry() == f"{MACHINE_ID}-{NEWER}.conf"
 
 
+def test_names_that_are_one_version_do_not_decide_the_default(debian: SystemdBootHost) -> None:
+    loader = debian.loader()
+    text = debian.read(debian.entry_path(NEWER)).replace("sort-key   debian\n", "")
+    for name in ("0", "00"):
+        debian.write(f"{ESP}/loader/entries/{name}.conf", text)
+    # They stand below the entries that have a sort-key.
+    assert loader.default_entry() == f"{MACHINE_ID}-{NEWER}.conf"
+    debian.write(LOADER_CONF, "default 0*\n")
+    with pytest.raises(BootConfigurationRefused) as of_the_matching:
+        loader.default_entry()
+    debian.write(LOADER_CONF, "")
+    for release in RELEASES:
+        debian.path(debian.entry_path(release)).unlink()
+    with pytest.raises(BootConfigurationRefused) as of_all:
+        loader.default_entry()
+    for refusal in (of_the_matching, of_all):
+        assert refusal.value.code == "default_entry_unknown"
+        assert "0.conf, 00.conf" in refusal.value.read
+    debian.write(LOADER_CONF, "default 00.conf\n")
+    assert loader.default_entry() == "00.conf"
+
+
 # Recognised by evidence
 
 
