@@ -212,6 +212,7 @@ class BlsHost(FileTreeHost):
         if self.path("etc/kernel/cmdline").is_file():
             line = self.read("etc/kernel/cmdline").rstrip("\n")
             self.write("etc/kernel/cmdline", f"{line} {words}\n")
+        self.refresh()
         self.reboot()
 
     def reboot(self) -> None:
@@ -234,7 +235,17 @@ class BlsHost(FileTreeHost):
         self.started(f"BOOT_IMAGE=(hd0,gpt2){image} {line}")
 
     def refresh(self) -> None:
-        """Do nothing: the present kernels' entries are written once, when they are installed."""
+        """Write the newest kernel's entry anew, as the reinstallation of its package does.
+
+        kernel-install takes /etc/kernel/cmdline word by word, and tuned's part of it adds tuned's
+        variable; on RHEL 8 the package brings an entry that names kernelopts.
+        """
+        options = self.layout.options
+        if self.layout.shared is None:
+            tuned = " $tuned_params" if options.endswith(" $tuned_params") else ""
+            options = " ".join(self.read("etc/kernel/cmdline").split()) + tuned
+        self.write_entry(self.layout.kernels[0], options)
+        self.piece_done()
 
     def _menu(self) -> dict[str, dict[str, str]]:
         menu = {}

@@ -42,6 +42,7 @@ from .interface import (
     refuse_impossible_trial,
 )
 from .options_record import OptionsRecord, appended, read_record, record_step, settling_steps
+from .systemd_boot import refuse_unportable
 
 DIRECTORY = Path("boot/grub2")
 _VARIABLE = "GRUB_CMDLINE_LINUX"
@@ -202,11 +203,14 @@ class GrubBls(BootLoader):
         Raises:
             ParameterRefused: a dollar sign, which some releases of GRUB take for a variable.
             ParameterConflict: something that nothing later undoes.
-            BootConfigurationRefused: something behind ours defeats them.
+            BootConfigurationRefused: something behind ours defeats them, or kernel-install would
+                write others into a new kernel's entry.
         """
         _refuse_variables(parameters)
         _refuse_rescue(self._default())
         entry, shared = self._default(), self._variables().get(KERNELOPTS, "")
+        if not uses_shared(entry):
+            refuse_unportable(parameters)
         missing = missing_source(self.root, entry)
         if missing is not None:
             raise BootConfigurationRefused(

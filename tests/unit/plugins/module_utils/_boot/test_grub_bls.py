@@ -268,6 +268,16 @@ def test_a_dollar_sign_is_refused(el9: BlsHost) -> None:
     assert refusal.value.code == "parameter_unportable"
 
 
+def test_blanks_in_a_row_are_refused_where_kernel_install_takes_them(
+    el9: BlsHost, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with pytest.raises(BootConfigurationRefused) as refusal:
+        present(el9, ['a="b  c"'])
+    assert refusal.value.code == "parameter_unportable"
+    # Its new kernels' entries name kernelopts.
+    assert present(BlsHost(tmp_path_factory.mktemp("el8"), "rhel_8_bios"), ['a="b  c"']).steps
+
+
 def test_what_tuned_sets_behind_ours_is_noticed(tmp_path: Path) -> None:
     host = BlsHost(tmp_path, "rhel_8_bios")
     host.set_variable("tuned_params", "skew_tick=1 iommu=nopt")
