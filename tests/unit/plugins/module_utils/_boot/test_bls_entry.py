@@ -98,7 +98,7 @@ def test_keys_are_read_as_grub_reads_them() -> None:
     assert text == entry.text.replace("options  root=x ro ", "options  new")
 
 
-@given(st.binary(max_size=80), st.text(st.characters(min_codepoint=32), max_size=20))
+@given(st.binary(max_size=80), st.text(st.characters(codec="utf-8", min_codepoint=32), max_size=20))
 def test_another_value_changes_nothing_else(data: bytes, value: str) -> None:
     entry = parse_entry(NAME, b"options ro\n" + data)
     assert entry.with_value("options", "ro") == entry.text
