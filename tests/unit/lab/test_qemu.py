@@ -52,7 +52,9 @@ def test_the_iommu_comes_before_the_devices_that_it_translates_for() -> None:
     assert devices.index("intel-iommu") < devices.index("virtio-net-pci")
 
 
-@pytest.mark.parametrize(("kvm", "accelerator"), [(True, "kvm"), (False, "tcg,thread=multi")])
+@pytest.mark.parametrize(
+    ("kvm", "accelerator"), [(True, "kvm"), (False, "tcg,thread=multi,tb-size=256")]
+)
 def test_acceleration(kvm: bool, accelerator: str) -> None:
     assert options(arguments("alpha", kvm=kvm), "-accel") == [accelerator]
 
