@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # In mount and process namespaces of our own: turn the root file system $1 into one that starts by
 # EFI. $2 and $3 are trees of files for all such guests and for this boot loader; the rest are words
-# for apt-get. The file system's own apt sources are asked.
+# for apt-get, with a minus behind what goes: dependents first. The file system's own apt sources are
+# asked.
 set -eu
 root=$1
 common=$2
@@ -24,6 +25,10 @@ mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 chroot "$root" apt-get --quiet update
+# Before the rest: purging grub-pc takes /etc/default/grub away, also when it is grub-efi-amd64's by then.
+for word; do
+    case $word in *-) chroot "$root" apt-get --quiet --yes purge "${word%-}" ;; esac
+done
 chroot "$root" apt-get --quiet --yes --purge --no-install-recommends install "$@"
 # What sets up GRUB is evidence of GRUB.
 chroot "$root" sh -c 'command -v grub-install' || rm -rf "$root/etc/default/grub.d"
