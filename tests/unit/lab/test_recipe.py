@@ -88,3 +88,11 @@ def test_an_overloaded_machine_waits_for_its_efi_partition_instead_of_stopping()
     assert "x-systemd.before=ssh.service" in options
     # systemd's own patience is 90 seconds, which an emulated machine beside others exceeds.
     assert {"x-systemd.device-timeout=10min", "x-systemd.mount-timeout=10min"} <= set(options)
+
+
+def test_no_guest_panics_for_ticks_that_a_busy_host_delivers_late() -> None:
+    parameters = [
+        GUEST_FILES / "tree/etc/default/grub.d/gpufleet-lab.cfg",
+        EFI_GUEST_FILES / "systemd-boot/etc/kernel/cmdline",
+    ]
+    assert all("no_timer_check" in path.read_text(encoding="utf-8") for path in parameters)
