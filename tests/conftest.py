@@ -17,8 +17,8 @@ import pytest
 
 # A test that takes 300 ms instead of 200 because the machine is busy has found nothing.
 hypothesis.settings.register_profile("searching", deadline=None, print_blob=True)
-# The same commit gives the same examples, so that a red run is about the commit. Others are looked for
-# with --hypothesis-profile=searching, and by `make fuzz`.
+# The same commit gives the same examples, so that a red run is about the commit. Others are looked
+# for with --hypothesis-profile=searching, and by `make fuzz`.
 hypothesis.settings.register_profile("gpufleet", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.load_profile("gpufleet")
 
