@@ -19,7 +19,9 @@ import pytest
 hypothesis.settings.register_profile("searching", deadline=None, print_blob=True)
 # The same commit gives the same examples, so that a red run is about the commit. Others are looked
 # for with --hypothesis-profile=searching, and by `make fuzz`.
-hypothesis.settings.register_profile("gpufleet", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.register_profile(
+    "gpufleet", hypothesis.settings.get_profile("searching"), derandomize=True
+)
 hypothesis.settings.load_profile("gpufleet")
 
 

@@ -100,8 +100,8 @@ def parse_fastest_generation(help_text: str) -> int:
 
 def accelerator_arguments(kvm: bool) -> list[str]:
     """Return the options for hardware virtualisation, or for translation by all host threads."""
-    # QEMU's own cache of translated code is 1 GiB: a guest that restarts warm goes on filling it,
-    # and costs more memory and processor time than with one that is emptied now and then.
+    # QEMU's own cache of translated code is 1 GiB, which a guest that restarts warm fills: with a
+    # smaller one, which is emptied now and then, it takes half the memory.
     return ["-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=256"]
 
 
