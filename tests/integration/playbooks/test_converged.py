@@ -90,3 +90,16 @@ def test_a_failed_proof_and_a_refusal_beside_each_other_are_both_told(tmp_path: 
     assert [one["outcome"] for one in told] == ["failed", "refused", "not_reached"]
     codes = [one["failure"]["code"] for one in told]
     assert codes == ["verification_failed", "gpus_busy", "fleet_stopped"]
+
+
+def test_one_without_a_plan_is_refused_and_keeps_no_other_back(tmp_path: Path) -> None:
+    fleet = StagedFleet(tmp_path, ["unread", "done", "new"], p2p_serial=1)
+    assert fleet.run("--limit", "unread,done").code == 0
+    fleet.set("unread", fault="unplanned")
+    fleet.forget_journals()
+    ended = fleet.run()
+    assert ended.code != 0, ended
+    assert fleet.journals()["unread"] == []
+    assert fleet.record("unread")["outcome"] == "refused"
+    assert fleet.record("unread")["failure"]["code"] == "file_unreadable"
+    assert [fleet.record(name)["outcome"] for name in ("done", "new")] == ["verified"] * 2

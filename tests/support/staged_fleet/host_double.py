@@ -10,7 +10,7 @@ of it goes into ``journal``, so that a test can tell what was done, how often an
 Two things can be asked of it. ``fault`` names the change that fails; ``stock driver`` is a host
 that loads its old driver after the restart, ``panic`` one whose trial boot ends in its old system
 by itself, ``keys overlooked`` one whose driver comes up without its registry keys, ``verdict`` one
-whose GPUs do not get the data.
+whose GPUs do not get the data, ``unplanned`` one whose files cannot be read for the plan.
 ``halt`` names a change, with ``before:`` or ``after:`` in front, at which the host stands still:
 the task then never returns, as when the controller dies in the middle of it.
 """
@@ -143,6 +143,8 @@ class HostDouble:
 
     def p2p_plan(self, given: Result, _check: bool) -> Result:
         """Tell which parts have something to do."""
+        if self.state["fault"] == "unplanned":
+            raise RuntimeError("file_unreadable: as the test asked for")
         state, running = self.state, self.state["running"]
         wanted, driver, guard = given["parameters"], given.get("driver"), given.get("guard")
         done = {
