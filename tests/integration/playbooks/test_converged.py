@@ -8,6 +8,7 @@ site.yml itself runs, with its roles, on doubles of hosts (support/staged_fleet)
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_without_the_proof_nothing_at_all_is_done_to_it(
     assert fleet.journals()["done"] == []
     if "--check" not in options:
         assert fleet.record("done")["outcome"] == "done"
+
+
+def test_names_that_ansible_takes_for_an_address_with_a_port_are_refused(
+    fleet: StagedFleet, tmp_path: Path
+) -> None:
+    # Only a script's names reach the playbook as they are; an inventory file's lose their port.
+    group = {"hosts": ["done:22"], "vars": {"host_folder": str(tmp_path / "hosts/new")}}
+    script = tmp_path / "inventory.sh"
+    script.write_text(f"#!/bin/sh\necho '{json.dumps({'p2p_hosts': group})}'\n")
+    script.chmod(0o755)
+    ended = fleet.run("-i", str(script))
+    assert ended.code != 0, ended
+    assert "host_name_ambiguous: read done:22" in ended.text
+    assert fleet.journals() == {"done": [], "new": []}
 
 
 def test_what_has_changed_since_is_mended(fleet: StagedFleet) -> None:
