@@ -33,6 +33,8 @@ PACKAGES = (
     "linux-headers-cloud-amd64,linux-image-cloud-amd64"
 )
 SUITE = "bookworm"
+# Debian's, for root (/etc/login.defs). The scripts that stand for tools lie in its first directory.
+_LOGIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A driver's build on a machine that does much else; what hangs is ended all the same.
 _RUN_SECONDS = 3600
 
@@ -112,9 +114,10 @@ class Host:
 
 
 def _host_environment() -> dict[str, str]:
-    """Return what a command on a host has: nothing of a make that runs the tests."""
+    """Return what a command on a host has: the path of root's login, nothing of a make of ours."""
     ours = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
-    return {name: value for name, value in os.environ.items() if name not in ours}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**kept, "PATH": _LOGIN_PATH}
 
 
 def cache_directory() -> Path:
